@@ -1,0 +1,1 @@
+"""How User Behaviour Evolves: recommender systems through large models."""

@@ -1,0 +1,1 @@
+"""Collect: the event log, the simulated world, its yardsticks, and real logs."""
