@@ -83,5 +83,5 @@ $(READY): requirements.lock pyproject.toml tools/install.sh
 	@touch $@
 
 $(VENV)/.bench: $(READY) benchmarks/requirements.txt
-	$(BIN)/python -m pip install --quiet --require-hashes -r benchmarks/requirements.txt
+	$(BIN)/python -m pip install -qq --require-hashes -r benchmarks/requirements.txt
 	@touch $@

@@ -48,9 +48,9 @@ if command -v uv >/dev/null 2>&1; then
         --require-hashes -r requirements.lock
 else
     echo "Installing requirements.lock with pip: about two minutes the first time"
-    .venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
+    .venv/bin/python -m pip install -qq --require-hashes -r requirements.lock
     # pip compiles what it installs, unless a setting says otherwise; this makes sure
     .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true
 fi
 # setuptools is in the lock, so building the package needs no network
-.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+.venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e .

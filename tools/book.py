@@ -1,0 +1,137 @@
+"""Execute the chapters whose outputs are not up to date, then build the pages.
+
+An executed chapter is kept in jupyter-cache, where MyST-NB finds it by its code cells. That
+cache knows nothing of what the cells import and read, so it is thrown away, and the pages with
+it, whenever the fingerprint of those things changes.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import yaml
+from chapters import ROOT, ChapterError, chapters, each, execute, parser
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+
+
+def data_folder(root: Path) -> Path:
+    """Return where the chapters look first for real logs."""
+    return Path(os.environ.get("RECSYS_EVO_DATA") or root.parent / "shared" / "data")
+
+
+def fingerprint(root: Path) -> str:
+    """Return a digest of all that a chapter's outputs depend on, but for its own cells."""
+    digest = hashlib.sha256(platform.python_version().encode())
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("RECSYS_EVO_", "TF_", "KERAS_"))
+    }
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+
+    read = [root / "requirements.lock", *(root / "recsys_evo").rglob("*.py")]
+    read += (path for path in (root / "book" / "results").rglob("*") if path.is_file())
+    for path in sorted(read):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+
+    # real logs are large: their names, sizes and times will do
+    for path in sorted(data_folder(root).rglob("*")):
+        if path.is_file():
+            stat = path.stat()
+            digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def forget_stale(build: Path, state: dict) -> None:
+    """Throw away what was made under another state; ``build`` is ``_build``."""
+    record = build / "state.json"
+    known = json.loads(record.read_text()) if record.exists() else {}
+    if known.get("fingerprint") != state["fingerprint"]:
+        shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
+    if known != state:
+        # Sphinx would reuse a page whose own source is unchanged
+        shutil.rmtree(build / ".doctrees", ignore_errors=True)
+    build.mkdir(exist_ok=True)
+    record.write_text(json.dumps(state))
+
+
+def bring_up_to_date(root: Path, only: str | None) -> list[Path]:
+    """Execute the chosen chapters that are not in the cache; return those that are in no cache."""
+    cache = get_cache(root / "_build" / ".jupyter_cache")
+
+    def known(path):
+        try:
+            cache.match_cache_notebook(nbformat.read(path, 4))
+        except KeyError:
+            return False
+        return True
+
+    failures = []
+    for path in each(chapters(root, only)):
+        if known(path):
+            print("unchanged")
+            continue
+        notebook = nbformat.read(path, 4)
+        try:
+            seconds = execute(path, notebook)
+        except ChapterError as error:
+            print("FAILED")
+            failures.append(str(error))
+        else:
+            bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": seconds})
+            cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+            print(f"{seconds:6.1f} s")
+    if failures:
+        sys.exit("\n" + "\n\n".join(failures))
+    return [path for path in chapters(root) if not known(path)]
+
+
+def configuration(root: Path, unexecuted: list[Path]) -> Path:
+    """Return the configuration to build with: a copy of ``_config.yml`` if chapters stay bare."""
+    source = root / "_config.yml"
+    if not unexecuted:
+        return source
+    config = yaml.safe_load(source.read_text("utf-8"))
+    config["execute"]["exclude_patterns"] = [path.name for path in unexecuted]
+    local = config["sphinx"]["local_extensions"]
+    for name, folder in local.items():
+        local[name] = str(root / folder)
+    out = root / "_build" / "_config.yml"
+    out.write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+    return out
+
+
+def main() -> None:
+    command = parser(__doc__.splitlines()[0])
+    command.add_argument("--root", type=Path, default=ROOT, help="the book's checkout")
+    options = command.parse_args()
+    root = options.root.resolve()
+
+    started = time.perf_counter()
+    forget_stale(root / "_build", {"fingerprint": fingerprint(root), "only": options.only})
+    bare = bring_up_to_date(root, options.only)
+    print("Building the pages", flush=True)
+    jupyter_book = shutil.which("jupyter-book", path=Path(sys.executable).parent)
+    build = [jupyter_book, "build", "book"]
+    build += ["--config", str(configuration(root, bare)), "--path-output", "."]
+    build += ["-W", "-n", "--keep-going", "-q"]
+    # warnings come on stderr at once; the rest is of interest only after a failure
+    done = subprocess.run(build, cwd=root, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{done.stdout}\nThe pages were not built without a warning: see above.")
+    if bare:
+        print("Shown without outputs: " + ", ".join(path.stem for path in bare))
+    print(f"{root / '_build/html/index.html'} after {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
