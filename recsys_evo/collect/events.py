@@ -52,7 +52,7 @@ class Log:
         `items` has one). Further columns are kept after the known ones. Nothing is copied or
         sorted that is right already; the frame that was handed in stays as it is.
     items, users : DataFrame, row k describes code k; column `id` holds the original ids.
-        By default the ids are the codes themselves.
+        By default the ids are the codes themselves. A column `category` of `items` holds codes.
     source : Source, where it is known.
     category_names : sequence of str, one a category code.
 
@@ -60,10 +60,12 @@ class Log:
     ----------
     events : DataFrame with a RangeIndex, sorted by user, then time; ties keep the given order.
     items, users, source, category_names : as above; `category_names` is a tuple or None.
+    n_categories : int, the number of names; without names, the largest category code plus one.
 
     Raises
     ------
-    ValueError for missing columns, missing times and codes without a row in their table.
+    ValueError for missing columns, missing times, unknown actions, and codes without a row in
+    their table. What else may be wrong with a stranger's table, `from_frame` looks for.
     """
 
     def __init__(self, events, items=None, users=None, source=None, *, category_names=None):
@@ -72,14 +74,78 @@ class Log:
             raise ValueError(
                 f"`events` must have the columns user, item and time. Missing: {', '.join(absent)}"
             )
+        _check_codes("user", events["user"], -1)
+        _check_codes("item", events["item"], 0)
         self.source = source
-        self.category_names = None if category_names is None else tuple(category_names)
         self.items = _side_table("items", items, events["item"])
         self.users = _side_table("users", users, events["user"])
+        if "category" in self.items and self.items["category"].dtype.kind not in "iu":
+            raise ValueError(
+                "`items['category']` must hold integer codes, with `category_names` beside them. "
+                f"Received: dtype {self.items['category'].dtype}"
+            )
         self.events = _table(events, self.items)
         _check_codes("user", self.events["user"], -1, self.n_users)
         _check_codes("item", self.events["item"], 0, self.n_items)
+        if category_names is None:
+            self.category_names = None
+            known = [t["category"] for t in (self.events, self.items) if "category" in t]
+            self.n_categories = 1 + int(max((c.max() for c in known if len(c)), default=-1))
+        else:
+            self.category_names = tuple(category_names)
+            self.n_categories = len(self.category_names)
         _check_codes("category", self.events["category"], 0, self.n_categories)
+        if "category" in self.items:
+            _check_codes("items['category']", self.items["category"], 0, self.n_categories)
+
+    @classmethod
+    def from_frame(
+        cls, df, columns=None, *, items=None, users=None, source=None, missing_users="raise"
+    ):
+        """A log from anybody's own table, which is checked row by row and never changed.
+
+        Parameters
+        ----------
+        df : DataFrame, one event a row, in any order and with any index.
+        columns : dict from our name to the column of `df`, such as `{"user": "CustomerID"}`;
+            names that are the same need no entry. Columns that are neither ours nor named here
+            are left out; one named here under a name of its own comes along as it is.
+        items, users : DataFrame with a column `id` that has every id in `df` once, to keep more
+            about them. By default they are made from `df`, in the order of first appearance.
+        source : Source, where it is known.
+        missing_users : "raise", or "keep" to give rows without a user the code -1.
+
+        User and item ids may be of any type. Times are datetimes or ISO 8601 text, become UTC,
+        and are cut to whole seconds; those without a time zone are taken to be UTC already.
+        Categories are codes from 0, or text, which is sorted, numbered and kept as
+        `category_names`. Missing `dwell`, `rating`, `slate`, `position` and `propensity` mean
+        unknown; nothing else may be missing.
+
+        Raises
+        ------
+        ValueError with the column, the rule, the value and its row (by position, from 0).
+        """
+        from recsys_evo.collect.frames import read
+
+        return cls(**read(df, columns or {}, items, users, missing_users), source=source)
+
+    def clean(self):
+        """(log, report): the log without the rows that mislead, and how many went for what.
+
+        Dropped are, a row under the first that fits: rows of unknown users; copies of an earlier
+        row, alike in every column; rows of items whose `items["product"]` is False, where there
+        is such a column; and *cancelled orders*: a purchase worth more than 1,000 times the
+        median purchase, with the return that undoes it (same user, item and amount) within the
+        hour. The report has one row a reason and one for the rows kept; `rows` adds up to all.
+        """
+        log, rows = self, {}
+        for reason, find in _DROPS.items():
+            dropped = find(log)
+            rows[reason] = int(dropped.sum())
+            if dropped.any():
+                log = log.where(~dropped)
+        rows["kept"] = len(log)
+        return log, pd.DataFrame({"rows": pd.Series(rows)}).rename_axis("reason")
 
     def __len__(self):
         return len(self.events)
@@ -101,14 +167,6 @@ class Log:
     def n_items(self):
         """Number of items, those without an event included."""
         return len(self.items)
-
-    @property
-    def n_categories(self):
-        """Number of category names; without names, the largest category code plus one."""
-        if self.category_names is not None:
-            return len(self.category_names)
-        tables = [t["category"] for t in (self.events, self.items) if "category" in t and len(t)]
-        return int(max((t.max() for t in tables), default=-1)) + 1
 
     @property
     def start(self):
@@ -134,7 +192,9 @@ class Log:
                 f"`mask` must be {len(self)} booleans, one an event. "
                 f"Received: {mask.dtype} of shape {mask.shape}"
             )
-        return self._replace(events=self.events[mask].reset_index(drop=True))
+        log = self._replace(events=self.events[mask])
+        log.n_categories = self.n_categories
+        return log
 
     def _replace(self, **changes):
         kept = ("events", "items", "users", "source", "category_names")
@@ -146,26 +206,116 @@ class Log:
         return self.events["time"].to_numpy()
 
 
+def group_categories(log, n):
+    """(log, report): at most `n` categories; the rarest are folded into a last one, "other".
+
+    The `n` - 1 categories with the most events keep their order and names. A log with no more
+    than `n` comes back as it is. The report has one row an old category: its `name`, `events`
+    and new code, `group`. Used where a model needs a fixed number of categories (chapter 04).
+    """
+    _check_count("n", n, 1)
+    size = np.bincount(log.events["category"], minlength=log.n_categories)
+    names = log.category_names or tuple(str(code) for code in range(log.n_categories))
+    group = np.arange(log.n_categories)
+    if log.n_categories > n:
+        kept = np.sort(np.argsort(-size, kind="stable")[: n - 1])
+        group = np.full(log.n_categories, n - 1)
+        group[kept] = np.arange(n - 1)
+        changed = {"events": log.events, "items": log.items}
+        for name, table in changed.items():
+            if "category" in table:
+                codes = group[table["category"]].astype("int16")
+                changed[name] = table.assign(category=codes)
+        log = log._replace(**changed, category_names=[*(names[k] for k in kept), "other"])
+    report = pd.DataFrame({"name": names, "events": size, "group": group})
+    return log, report.rename_axis("category")
+
+
+def categories_from_titles(log, n):
+    """The log with up to `n` categories made from the words of `items["title"]`.
+
+    TF-IDF vectors of the titles, reduced to 50 dimensions and set to length 1, are put into
+    clusters by k-means from a fixed start. A category is called after its three heaviest words;
+    codes follow the names' alphabet. Items without a title, and those that are no products,
+    share a last category, "other". Where there are fewer distinct titles than `n`, there are
+    fewer categories. For logs without categories of their own (chapter 03).
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+
+    _check_count("n", n, 2)
+    if "title" not in log.items:
+        raise ValueError(
+            f"`log.items` must have a column 'title'. Received: {list(log.items.columns)}"
+        )
+    title = log.items["title"].fillna("").astype(str).str.lower()
+    if "product" in log.items:
+        title = title.where(log.items["product"], "")
+    vectoriser = TfidfVectorizer(
+        token_pattern=r"[^\W\d_]{3,}", stop_words="english", sublinear_tf=True
+    )
+    try:
+        weights = vectoriser.fit_transform(title)
+    except ValueError:  # scikit-learn's "empty vocabulary"
+        raise ValueError("`log.items['title']` must hold words. Received: none") from None
+    words = vectoriser.get_feature_names_out()
+    titled = np.flatnonzero(weights.getnnz(axis=1))
+    weights = weights[titled]
+    svd = TruncatedSVD(min(50, *weights.shape), random_state=0)
+    points = normalize(svd.fit_transform(weights))
+    k = min(n - (len(titled) < len(title)), len(np.unique(points.round(6), axis=0)))
+    cluster = KMeans(k, n_init=4, random_state=0).fit(points).labels_
+
+    names = []
+    for code in range(k):
+        weight = np.asarray(weights[cluster == code].mean(axis=0)).ravel()
+        name = " ".join(words[i] for i in np.argsort(-weight, kind="stable")[:3] if weight[i] > 0)
+        names.append(name if name not in names else f"{name} ({code})")
+    rank = np.argsort(np.argsort(names))
+    category = np.full(len(title), k)
+    category[titled] = rank[cluster]
+    names = sorted(names) + ["other"] * (len(titled) < len(title))
+    category = category.astype("int16")
+    return log._replace(
+        events=log.events.assign(category=category[log.events["item"]]),
+        items=log.items.assign(category=category),
+        category_names=names,
+    )
+
+
 def _side_table(name, table, codes):
     if table is None:
-        n = max(int(codes.max()), -1) + 1 if len(codes) else 0
+        n = int(codes.max()) + 1 if len(codes) else 0
+        if n > 2**27:
+            raise ValueError(
+                f"`{name}` must be given where codes go beyond {2**27:,}, or the numbers are ids: "
+                f"see Log.from_frame. Received: code {n - 1}"
+            )
         return pd.DataFrame({"id": np.arange(n)})
     if "id" not in table:
         raise ValueError(f"`{name}` must have a column 'id'. Received: {list(table.columns)}")
-    if len(table) and not np.array_equal(table.index, np.arange(len(table))):
-        raise ValueError(f"`{name}` must have the codes 0 … {len(table) - 1} as its index")
-    return table
+    if not np.array_equal(table.index, np.arange(len(table))):
+        raise ValueError(
+            f"`{name}` must have the codes 0 … {len(table) - 1} as its index, in order. "
+            f"Received: {list(table.index[:3])} …"
+        )
+    return table.copy(deep=False)  # lazy: writing to either leaves the other
 
 
 def _table(events, items):
     """`events` with all columns, typed and sorted; no column is copied that is right already."""
-    events = events.reset_index(drop=True)  # a lazy copy: writing to either leaves the other
-    for name in events.columns.intersection(["user", "item", "category"]):
-        _check_codes(name, events[name], -(2**31), np.iinfo(COLUMNS[name][0]).max + 1)
+    events = events.reset_index(drop=True)  # lazy as well
     given = {name: events[name] for name in events}
     for name in given.keys() & COLUMNS.keys():
-        if given[name].dtype != COLUMNS[name][0]:
-            given[name] = given[name].astype(COLUMNS[name][0])
+        dtype = COLUMNS[name][0]
+        if dtype is ACTION:
+            given[name] = actions("`action`", given[name])
+        elif given[name].dtype != dtype:
+            if dtype.startswith("int"):  # a cast would wrap round
+                _check_codes(name, given[name], -1, np.iinfo(dtype).max + 1)
+            given[name] = given[name].astype(dtype)
     order = _order(given["user"].to_numpy(), given["time"].to_numpy())
     if order is not None:
         given = {name: values.array.take(order) for name, values in given.items()}
@@ -197,12 +347,83 @@ def _order(user, time):
     first, span = int(time.min()), int(time.max()) - int(time.min()) + 1
     if (int(user.max()) + 2) * span >= 2**63:
         return np.lexsort((time, user))
-    return np.argsort(user * np.int64(span) + (time - first), kind="stable")  # twice as fast
+    return np.argsort(user.astype("int64") * span + (time - first), kind="stable")  # twice as fast
 
 
-def _check_codes(name, codes, low, high):
+def _check_codes(name, codes, low, high=2**31):
     if len(codes) and not (low <= codes.min() and codes.max() < high):
         row = int(((codes < low) | (codes >= high)).to_numpy().argmax())
         raise ValueError(
             f"`{name}` codes must lie in [{low}, {high}). Received: {codes.iloc[row]} in row {row}"
         )
+
+
+def _check_count(name, n, least):
+    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={n!r}")
+
+
+def refuse(label, rule, values, bad):
+    """Raise for the first row that is `bad`, (rows,) bool, if there is one."""
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        value = values.iloc[rows[0]]
+        value = value.item() if isinstance(value, np.generic) else value
+        more = f" and in {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        raise ValueError(f"{label} {rule}. Received: {value!r} in row {rows[0]}{more}")
+
+
+def actions(label, values):
+    """The actions as a categorical of the right order; one that is that already, as it is."""
+    if values.dtype == ACTION and not (values.cat.codes == -1).any():
+        return values
+    codes = pd.Index(ACTIONS).get_indexer(values)
+    refuse(label, f"must be one of {', '.join(ACTIONS)}", values, codes < 0)
+    return pd.Series(pd.Categorical.from_codes(codes, dtype=ACTION))
+
+
+# What `clean` drops: each finds its rows, (events,) bool, in what the ones before have left.
+
+
+def _unknown_users(log):
+    return log.events["user"].to_numpy() < 0
+
+
+def _copies(log):
+    user, time = log.events["user"].to_numpy(), log.events["time"].to_numpy()
+    same = np.r_[False, (user[1:] == user[:-1]) & (time[1:] == time[:-1]), False]
+    near = np.flatnonzero(same[1:] | same[:-1])  # copies share user and second with a neighbour
+    copies = np.zeros(len(log), bool)
+    copies[near] = log.events.iloc[near].duplicated()
+    return copies
+
+
+def _no_products(log):
+    if "product" not in log.items:
+        return np.zeros(len(log), bool)
+    return ~log.items["product"].to_numpy(bool)[log.events["item"]]
+
+
+def _cancelled(log):
+    found = np.zeros(len(log), bool)
+    action = log.events["action"]
+    huge = 1000 * log.events["amount"][action == "purchase"].median()
+    if not huge > 0:  # no purchases, or half of them for nothing: no measure of size
+        return found
+    pairs = log.events[action.isin(["purchase", "return"]) & (log.events["amount"] > huge)]
+    bought = {}  # within a user in the order of time
+    for event in pairs.itertuples():
+        order = (event.user, event.item, event.amount)
+        if event.action == "purchase":
+            bought[order] = event
+        elif order in bought and event.time - bought[order].time <= pd.Timedelta(hours=1):
+            found[[bought.pop(order).Index, event.Index]] = True
+    return found
+
+
+_DROPS = {
+    "unknown user": _unknown_users,
+    "duplicate row": _copies,
+    "not a product": _no_products,
+    "cancelled order": _cancelled,
+}
