@@ -1,0 +1,217 @@
+"""Past and future that cannot leak: cut a log at a day, label what comes after it.
+
+Every cut is made at a midnight, `end`: the past lies before it, the future begins with it.
+
+    time ───────────────┬──────────────▶
+         past(log, end) │ future(log, end, days)
+                       end
+
+Chapters 01 and 02 make their first split here; every later chapter uses the same two words.
+"""
+
+import numpy as np
+
+from recsys_evo.collect.events import ACTIONS
+
+_PURCHASE = ACTIONS.index("purchase")
+
+
+def midnight(end):
+    """Return `end` (a date, text such as "2011-10-01", a timestamp) as datetime64[D].
+
+    Raises ValueError when it is no date, has a time zone or is not a midnight.
+    """
+    try:
+        moment = np.datetime64(end, "s") if getattr(end, "tzinfo", None) is None else None
+    except (ValueError, TypeError):
+        moment = None
+    if moment is None or isinstance(end, (int, np.integer)) or np.isnat(moment):
+        raise ValueError(f"`end` must be a date without a time zone. Received: end={end!r}")
+    day = moment.astype("datetime64[D]")
+    if day != moment:
+        raise ValueError(f"`end` must be a midnight. Received: end={end!r}")
+    return day
+
+
+def past(log, end):
+    """Return the log of all that happened before `end`.
+
+    ───events───┬─────────▶
+    ░░░░░░░░░░░░│
+               end         ░ returned
+    """
+    return log.where(_times(log) < midnight(end))
+
+
+def future(log, end, days):
+    """Return the log of the `days` days that begin with `end`.
+
+        ────────────┬───days───┬──▶
+                    │░░░░░░░░░░│
+                   end                 ░ returned
+
+    Raises ValueError when `days` is not a positive integer.
+    """
+    return log.where(_within(log, end, days))
+
+
+def touches(log, end, days, *, users=None, categories=64):
+    """Label «does user u touch category c in the `days` days from `end`».
+
+        ───what a model may see───┬───days───┬──▶
+                                  │  labels  │
+                                 end
+
+    Parameters
+    ----------
+    log : Log, the whole of it; only the rows within the `days` days are looked at.
+    end : midnight, see above.
+    days : int, length of the window.
+    users : array of user codes, the order of the rows; default all of the log's users.
+    categories : int, number of columns.
+
+    Returns
+    -------
+    bool (users, categories). Days that the log does not cover count as days without a touch.
+
+    Raises
+    ------
+    ValueError for a wrong `days`, `users` or `categories`, and where the log ends at or before
+    `end`, so that there is no future in it to take labels from.
+    """
+    categories = room_for_categories(log, categories)
+    chosen = user_codes(log, users)
+    rows = _labelled(log, end, days) & log.touch
+    label = np.zeros((log.n_users, categories), dtype=bool)
+    label[log.events["user"].to_numpy()[rows], log.events["category"].to_numpy()[rows]] = True
+    return label if users is None else label[chosen]
+
+
+def buys(log, end, days, *, users=None):
+    """Label «does user u buy in the `days` days from `end`»; as `touches`, but bool (users,)."""
+    chosen = user_codes(log, users)
+    rows = _labelled(log, end, days) & purchase(log)
+    label = np.zeros(log.n_users, dtype=bool)
+    label[log.events["user"].to_numpy()[rows]] = True
+    return label[chosen]
+
+
+def split_users(n_users, shares, *, rng):
+    """Share the users out at random, so that no user is on both sides of a comparison.
+
+        users  ░░░░░░░░░░░░░▒▒▒▒▓▓▓▓     shares = (.6, .2, .2)
+               (shuffled)
+
+    Parameters
+    ----------
+    n_users : int, how many users there are; their codes are 0 to n_users - 1.
+    shares : positive numbers that sum to 1 or less; what is left over goes to nobody.
+    rng : numpy Generator.
+
+    Returns
+    -------
+    A list of disjoint int32 arrays of user codes, each sorted, one a share.
+
+    Raises
+    ------
+    ValueError for shares that are not positive or sum to more than 1.
+    """
+    shares = np.asarray(shares, dtype=float)
+    if shares.ndim != 1 or not (shares > 0).all() or not shares.sum() <= 1 + 1e-9:
+        raise ValueError(
+            f"`shares` must be positive numbers that sum to 1 or less. Received: {shares.tolist()}"
+        )
+    cuts = np.rint(np.cumsum(shares) * n_users).astype(int)
+    shuffled = rng.permutation(n_users).astype(np.int32)
+    return [np.sort(part) for part in np.split(shuffled, cuts)[:-1]]
+
+
+def leave_last_out(log):
+    """Hold out the last touch of each user, in the order of the log.
+
+        user 0  ─t──t─────t──[t]─r─▶      t touch, r return: dropped
+        user 1  ────t─[t]──────────▶      [t] test, what is before it train
+        user 2  ──────────t────────▶      one touch only: all of it train
+
+    What a user does after the held-out touch goes to neither side, since a return or a slate that
+    comes later would give the answer away. Users with one touch, users without any and the unknown
+    user are never tested: all of their rows are in train.
+
+    Returns
+    -------
+    (train, test), two logs. Test holds one row for each tested user.
+    """
+    user = log.events["user"].to_numpy()
+    touch = np.flatnonzero(log.touch & (user >= 0))
+    last = touch[np.append(user[touch][1:] != user[touch][:-1], True)] if len(touch) else touch
+    last = last[np.bincount(user[touch], minlength=log.n_users)[user[last]] > 1]
+    test = np.zeros(len(user), dtype=bool)
+    test[last] = True
+    held_out_at = np.full(log.n_users + 1, len(user))  # the last entry serves the unknown user, -1
+    held_out_at[user[last]] = last
+    return log.where(np.arange(len(user)) < held_out_at[user]), log.where(test)
+
+
+def purchase(log):
+    """Return bool (events,): is the event a purchase?"""
+    return log.events["action"].cat.codes.to_numpy() == _PURCHASE
+
+
+def user_codes(log, users):
+    """Return `users` as an int array of codes of `log`, all of them for None.
+
+    Raises ValueError for a code that the log does not have.
+    """
+    if users is None:
+        return np.arange(log.n_users)
+    users = np.asarray(users)
+    if users.ndim != 1 or (users.size and not np.issubdtype(users.dtype, np.integer)):
+        raise ValueError(f"`users` must be an array of user codes. Received: users={users!r}")
+    users = users.astype(np.intp)
+    wrong = np.flatnonzero((users < 0) | (users >= log.n_users))
+    if len(wrong):
+        raise ValueError(
+            f"`users` must be codes from 0 to {log.n_users - 1}. "
+            f"Received: users[{wrong[0]}]={users[wrong[0]]}"
+        )
+    return users
+
+
+def positive(**numbers):
+    """Return the one number given by name; ValueError unless it is a positive integer."""
+    ((name, number),) = numbers.items()
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={number!r}")
+    return int(number)
+
+
+def room_for_categories(log, categories):
+    """Return `categories`; ValueError unless the log's categories fit into so many columns."""
+    if log.n_categories > positive(categories=categories):
+        raise ValueError(
+            f"`categories` must be at least the log's number of categories, {log.n_categories}; "
+            "fold the rare ones with `group_categories`. "
+            f"Received: categories={categories}"
+        )
+    return categories
+
+
+def _times(log):
+    return log.events["time"].to_numpy()
+
+
+def _within(log, end, days):
+    start = midnight(end)
+    stop = start + np.timedelta64(positive(days=days), "D")
+    times = _times(log)
+    return (times >= start) & (times < stop)
+
+
+def _labelled(log, end, days):
+    """Rows of the known users within the window, after checking that the log reaches it."""
+    if not len(log) or midnight(end) >= log.end:
+        raise ValueError(
+            "`end` must lie before the end of the log, or every label would be False. "
+            f"Received: end={end!r} for a log that ends at {log.end if len(log) else None}"
+        )
+    return _within(log, end, days) & (log.events["user"].to_numpy() >= 0)
