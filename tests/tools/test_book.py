@@ -1,0 +1,105 @@
+"""`make book`: never a stale output, progress that can be read, errors that say where."""
+
+import re
+
+import pytest
+from book import fingerprint
+
+
+def executed(said: str) -> bool:
+    """Whether the line of progress tells of an execution, with its seconds."""
+    return re.fullmatch(r"\d+\.\d s", said.strip()) is not None
+
+
+def test_pages_are_never_stale(small_book):
+    # one chapter for its writer: the others stay bare
+    said = small_book.build("--only", "02")
+    assert list(said) == ["02-two"]
+    assert executed(said["02-two"])
+    assert "second 42" in small_book.page("02-two")
+    assert "word one" not in small_book.page("01-one")
+
+    # the whole book fills them, and does no chapter twice
+    said = small_book.build()
+    assert list(said) == ["01-one", "02-two"]
+    assert executed(said["01-one"])
+    assert said["02-two"] == "unchanged"
+    assert "word one" in small_book.page("01-one")
+
+    # a change in a chapter is a change in that chapter
+    small_book.chapter("02-two", "print('second', 6 * 8)")
+    said = small_book.build()
+    assert said["01-one"] == "unchanged"
+    assert executed(said["02-two"])
+    assert "second 48" in small_book.page("02-two")
+
+    # a change in the package may show anywhere
+    small_book.says("word two")
+    assert all(executed(line) for line in small_book.build().values())
+    assert "word two" in small_book.page("01-one")
+    assert "word one" not in small_book.page("01-one")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["package", "new module", "lock", "result", "seed", "log"],
+)
+def test_what_a_chapter_may_read_is_in_the_fingerprint(small_book, monkeypatch, change):
+    root = small_book.root
+    monkeypatch.delenv("RECSYS_EVO_DATA", raising=False)
+    monkeypatch.delenv("RECSYS_EVO_SEED", raising=False)
+    before = fingerprint(root)
+    assert fingerprint(root) == before
+    if change == "package":
+        small_book.says("two")
+    elif change == "new module":
+        (root / "recsys_evo" / "new.py").touch()
+    elif change == "lock":
+        (root / "requirements.lock").write_text("keras==4\n")
+    elif change == "result":
+        (root / "book" / "results" / "new.json").write_text("{}")
+    elif change == "seed":
+        monkeypatch.setenv("RECSYS_EVO_SEED", "3")
+    else:
+        logs = root.parent / "shared" / "data"
+        logs.mkdir(parents=True)
+        (logs / "log.csv").write_text("user,item\n")
+    assert fingerprint(root) != before
+
+
+def test_the_fingerprint_leaves_out_prose_and_byte_code(small_book):
+    before = fingerprint(small_book.root)
+    (small_book.root / "book" / "index.md").write_text("# Other words\n")
+    (small_book.root / "recsys_evo" / "__pycache__").mkdir()
+    (small_book.root / "recsys_evo" / "__pycache__" / "x.pyc").touch()
+    assert fingerprint(small_book.root) == before
+
+
+def test_a_failing_cell_is_named_with_its_traceback(small_book):
+    small_book.chapter("01-one", "good = 1", "good / 0")
+    done = small_book.run("book.py")
+    assert done.returncode != 0
+    assert "01-one.ipynb, cell 3" in done.stderr
+    assert "good / 0" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    # the other chapter was still run, and nothing pretends to be a finished book
+    assert re.search(r"02-two +\d", done.stdout)
+    assert not (small_book.root / "_build" / "html").exists()
+    # a failure is not remembered as a result
+    assert "FAILED" in small_book.run("book.py", "--only", "01").stdout
+
+
+def test_warnings_are_errors(small_book):
+    noise = "import sys; print('noise', file=sys.stderr)"
+    small_book.chapter("01-one", noise, text="# A chapter\n\nSee {ref}`nowhere`.")
+    done = small_book.run("book.py", "--only", "01")
+    assert done.returncode != 0
+    assert "nowhere" in done.stderr
+    assert "stderr was found in the cell outputs" in done.stderr
+
+
+def test_an_unknown_chapter_is_refused_by_name(small_book):
+    done = small_book.run("book.py", "--only", "77")
+    assert done.returncode != 0
+    assert "'77'" in done.stderr
+    assert "01-one, 02-two" in done.stderr
