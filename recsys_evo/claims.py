@@ -1,0 +1,323 @@
+"""Claims: what a chapter says it found, held against a margin written before the run.
+
+A claim is a figure with an interval and a margin, and one of three verdicts:
+
+    contradicted            undecided               holds
+    ├──●──┤   │             ├──●──┤                 │  ├──●──┤
+            margin             margin             margin
+
+The end of every chapter shows its claims with `table`, and a contradicted one stops the cell.
+What takes too long for a page is run beforehand and *stored*: `book/results/NAME.py` says how, and
+
+    python -m recsys_evo.claims book/results/NAME.py
+
+writes `book/results/NAME.json`, which `stored(NAME)` reads. `make result NAME=…` does the same.
+"""
+
+import argparse
+import ast
+import hashlib
+import html
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import runpy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from recsys_evo.evaluate.forecasts import interval
+
+_COLUMNS = ("claim", "margin", "found", "low", "high", "kind", "verdict")
+_PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "tensorflow", "keras")
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class ClaimContradicted(Exception):
+    """The whole interval of a claim lies on the wrong side of its margin."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that is true if a figure is at least `margin`.
+
+    Attributes
+    ----------
+    statement : str, in the reader's words, without the measured number.
+    margin : float, written down before the run. Turn the sign round for «at most».
+    point, low, high : float, the figure and its interval.
+    values : tuple of float, one a seed; empty for an interval over users.
+    kind : "live" (computed in this cell) or "stored" (read from `book/results`).
+
+    Raises
+    ------
+    ValueError for figures that are not finite and in order, or for another kind.
+    """
+
+    statement: str
+    margin: float
+    point: float
+    low: float
+    high: float
+    values: tuple = ()
+    kind: str = "live"
+
+    def __post_init__(self):
+        figures = (self.margin, self.low, self.point, self.high)
+        if not np.isfinite(figures).all() or not self.low <= self.point <= self.high:
+            raise ValueError(
+                "`margin`, `low`, `point` and `high` must be finite, and the last three in order. "
+                f"Received: margin={self.margin}, low={self.low}, point={self.point}, "
+                f"high={self.high}"
+            )
+        if self.kind not in ("live", "stored"):
+            raise ValueError(f'`kind` must be "live" or "stored". Received: kind={self.kind!r}')
+
+    @classmethod
+    def over_seeds(cls, statement, values, *, margin, kind="live"):
+        """Claim about the mean of `values`, one a seed, with its 95% Student's t interval."""
+        values = tuple(float(value) for value in values)
+        return cls(statement, margin, *interval(values), values, kind)
+
+    @classmethod
+    def over_users(cls, statement, found, *, margin, kind="live"):
+        """Claim about `found`: (point, low, high), as `bootstrap_auc` gives it."""
+        return cls(statement, margin, *(float(figure) for figure in found), kind=kind)
+
+    @property
+    def verdict(self):
+        """ "holds", "undecided" or "contradicted"."""
+        if self.low >= self.margin:
+            return "holds"
+        return "contradicted" if self.high < self.margin else "undecided"
+
+
+def table(*claims, words=None):
+    """Return the claims as a table for the page, or stop the cell.
+
+    Where the environment names a RECSYS_EVO_CLAIMS_FILE, each claim is also appended to it as a
+    line of JSON, a contradicted one included.
+
+    Parameters
+    ----------
+    claims : Claim, one or more.
+    words : dict, what to write for the table's own words ("claim", "margin", "found", "low",
+        "high", "kind", "live", "stored", "verdict", "holds", "undecided") in another language.
+
+    Returns
+    -------
+    Table: shows itself in a notebook; its `verdicts` are the text without figures, which stays the
+    same from machine to machine and may be compared.
+
+    Raises
+    ------
+    ClaimContradicted, with the table as its text, if a claim is contradicted.
+    """
+    if not claims:
+        raise ValueError("`claims` must hold a claim or more. Received: none")
+    shown = Table(claims, words or {})
+    path = os.environ.get("RECSYS_EVO_CLAIMS_FILE")
+    if path:
+        with open(path, "a", encoding="utf-8") as file:
+            for claim in claims:
+                line = asdict(claim) | {"verdict": claim.verdict}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    if any(claim.verdict == "contradicted" for claim in claims):
+        raise ClaimContradicted(f"\n{shown!r}")
+    return shown
+
+
+class Table:
+    """Claims, a row each; see `table`."""
+
+    def __init__(self, claims, words):
+        self._head = [words.get(column, column) for column in _COLUMNS]
+        self._rows = [
+            [
+                claim.statement,
+                *(f"{figure:.4g}" for figure in (claim.margin, claim.point, claim.low, claim.high)),
+                words.get(claim.kind, claim.kind),
+                words.get(claim.verdict, claim.verdict),
+            ]
+            for claim in claims
+        ]
+
+    @property
+    def verdicts(self):
+        """A line a claim: verdict and statement."""
+        return "\n".join(f"{row[-1]}: {row[0]}" for row in self._rows)
+
+    def __repr__(self):
+        rows = [self._head, *self._rows]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(_COLUMNS))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+
+    def _repr_html_(self):
+        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in self._head)
+        body = "".join(
+            f'<tr><th scope="row" style="text-align: left; font-weight: normal">'
+            f"{html.escape(statement)}</th>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+            + "</tr>"
+            for statement, *cells in self._rows
+        )
+        return f'<table class="claims"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def stored(name):
+    """Read the stored result `name`.
+
+    Returns
+    -------
+    dict: `figures` (seed → what `run(seed)` returned), `versions`, `machine`, `command`,
+    `fingerprint`. Seeds are the text of the number, in the order in which they ran.
+
+    Raises
+    ------
+    ValueError where there is no such result; it says which command makes it.
+    """
+    path = _script(name).with_suffix(".json")
+    if not path.exists():
+        raise ValueError(
+            f"`name` must be a stored result; make it with `make result NAME={name}`. "
+            f"Received: name={name!r}"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def is_stale(name):
+    """Is the stored result older than the code or the list of seeds that it rests on?"""
+    script, result = _script(name), stored(name)
+    missing = [seed for seed in _declared(script, "SEEDS") if str(seed) not in result["figures"]]
+    return bool(missing) or result["fingerprint"] != fingerprint(script)
+
+
+def fingerprint(script):
+    """Return the SHA-256 of what a result rests on: the script and the modules that it names.
+
+    The syntax tree is hashed, without docstrings and without the list of seeds: a comment, a blank
+    line or one more seed makes no result stale; any other change does.
+    """
+    digest = hashlib.sha256()
+    for module in _declared(script, "MODULES"):
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.origin:
+            raise ValueError(f"`MODULES` must be names of modules. Received: {module!r}")
+        digest.update(f"{module}:{_shape(_tree(spec.origin))}\n".encode())
+    digest.update(_shape(_tree(script)).encode())
+    return digest.hexdigest()
+
+
+def run(script):
+    """Run the missing seeds of `script`, writing its JSON after each, and return the path written.
+
+    A result that was cut off is taken up again if code, versions and machine are still the same;
+    otherwise all of its seeds run anew.
+    """
+    script = Path(script)
+    context = {
+        "command": f"make result NAME={script.stem}",
+        "fingerprint": fingerprint(script),
+        "versions": _versions(),
+        "machine": _machine(),
+    }
+    path = script.with_suffix(".json")
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    same = all(earlier.get(key) == value for key, value in context.items())
+    figures = earlier["figures"] if same else {}
+    seeds = _declared(script, "SEEDS")
+    code = runpy.run_path(str(script))
+    for seed in tqdm(seeds, desc=script.stem, unit="seed"):
+        if str(seed) not in figures:
+            figures[str(seed)] = code["run"](seed)
+            # A new file takes the old one's place whole, so a cut leaves a right one.
+            partial = path.with_suffix(".json.part")
+            text = json.dumps(context | {"figures": figures}, indent=1, default=_plain)
+            partial.write_text(text + "\n", encoding="utf-8")
+            os.replace(partial, path)
+    return path
+
+
+def _script(name):
+    """`book/results/NAME.py` of the checkout: beside the package, or at or above this folder."""
+    roots = [Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents]
+    places = [root / "book" / "results" / f"{name}.py" for root in roots]
+    for place in places:
+        if place.exists():
+            return place
+    raise ValueError(f"`name` must be a script in book/results. Received: name={name!r}")
+
+
+def _tree(path):
+    return ast.parse(Path(path).read_text(encoding="utf-8"))
+
+
+def _declared(script, name):
+    """The literal list that the script assigns to `name`, read without running it."""
+    for node in _tree(script).body:
+        if _assigns(node, name):
+            try:
+                return list(ast.literal_eval(node.value))
+            except (ValueError, TypeError):
+                break
+    raise ValueError(f"`script` must assign a literal list to {name}. Received: {script}")
+
+
+def _shape(node):
+    """A syntax tree as text that is the same under every Python that we support."""
+    if isinstance(node, list):
+        return "[" + ",".join(map(_shape, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = fields["body"][1:]
+    if isinstance(node, ast.Module):
+        fields["body"] = [part for part in fields["body"] if not _assigns(part, "SEEDS")]
+    # Newer versions know more fields, which older code leaves empty.
+    kept = (f"{name}={_shape(value)}" for name, value in fields.items() if value not in (None, []))
+    return f"{type(node).__name__}({','.join(kept)})"
+
+
+def _assigns(node, name):
+    return isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]
+
+
+def _versions():
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _machine():
+    """Processor and cores; nothing that would name the machine or its owner."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0].split(":")[1].strip() if names else processor
+    return {"processor": processor, "cores": os.cpu_count()}
+
+
+def _plain(value):
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise ValueError(f"`run` must return numbers, texts, lists and dicts. Received: {value!r}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make a stored result, seed by seed.")
+    parser.add_argument("script", help="book/results/NAME.py")
+    print(run(parser.parse_args().script))
