@@ -20,7 +20,7 @@ help: ## this list
 
 .PHONY: book
 book: $(READY) ## the book, in _build/html (ONLY=02: execute that chapter alone)
-	@$(BIN)/python tools/book.py $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python tools/make_book.py $(if $(ONLY),--only $(ONLY))
 
 .PHONY: test
 test: $(READY) ## unit tests, doctests, then every chapter (ONLY=02: that chapter alone)

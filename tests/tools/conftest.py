@@ -76,7 +76,7 @@ class SmallBook:
 
     def build(self, *arguments: str, **settings: str) -> dict[str, str]:
         """Build the pages; return what the progress said of each chapter."""
-        done = self.run("book.py", *arguments, **settings)
+        done = self.run("make_book.py", *arguments, **settings)
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(re.findall(r"^\[\d/\d\] (\S+) +(.*)$", done.stdout, re.MULTILINE))
 
@@ -87,3 +87,9 @@ class SmallBook:
 @pytest.fixture
 def small_book(tmp_path) -> SmallBook:
     return SmallBook(tmp_path / "checkout")
+
+
+@pytest.fixture(scope="session")
+def make_small_book() -> type[SmallBook]:
+    """For a test file that shares one book: give it the folder."""
+    return SmallBook

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from book import fingerprint
+from make_book import fingerprint
 
 
 def executed(said: str) -> bool:
@@ -77,7 +77,7 @@ def test_the_fingerprint_leaves_out_prose_and_byte_code(small_book):
 
 def test_a_failing_cell_is_named_with_its_traceback(small_book):
     small_book.chapter("01-one", "good = 1", "good / 0")
-    done = small_book.run("book.py")
+    done = small_book.run("make_book.py")
     assert done.returncode != 0
     assert "01-one.ipynb, cell 3" in done.stderr
     assert "good / 0" in done.stderr
@@ -86,20 +86,20 @@ def test_a_failing_cell_is_named_with_its_traceback(small_book):
     assert re.search(r"02-two +\d", done.stdout)
     assert not (small_book.root / "_build" / "html").exists()
     # a failure is not remembered as a result
-    assert "FAILED" in small_book.run("book.py", "--only", "01").stdout
+    assert "FAILED" in small_book.run("make_book.py", "--only", "01").stdout
 
 
 def test_warnings_are_errors(small_book):
     noise = "import sys; print('noise', file=sys.stderr)"
     small_book.chapter("01-one", noise, text="# A chapter\n\nSee {ref}`nowhere`.")
-    done = small_book.run("book.py", "--only", "01")
+    done = small_book.run("make_book.py", "--only", "01")
     assert done.returncode != 0
     assert "nowhere" in done.stderr
     assert "stderr was found in the cell outputs" in done.stderr
 
 
 def test_an_unknown_chapter_is_refused_by_name(small_book):
-    done = small_book.run("book.py", "--only", "77")
+    done = small_book.run("make_book.py", "--only", "77")
     assert done.returncode != 0
     assert "'77'" in done.stderr
     assert "01-one, 02-two" in done.stderr

@@ -20,6 +20,7 @@ import yaml
 from chapters import ROOT, ChapterError, chapters, each, execute, parser
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
+from pages import outside
 
 
 def data_folder(root: Path) -> Path:
@@ -130,6 +131,8 @@ def main() -> None:
     done = subprocess.run(build, cwd=root, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{done.stdout}\nThe pages were not built without a warning: see above.")
+    if strangers := outside(root / "_build" / "html"):
+        sys.exit("Pages must load nothing from the network:\n" + "\n".join(strangers))
     if bare:
         print("Shown without outputs: " + ", ".join(path.stem for path in bare))
     print(f"{root / '_build/html/index.html'} after {time.perf_counter() - started:.0f} s")
