@@ -29,6 +29,10 @@ test: $(READY) ## unit tests, doctests, then every chapter (ONLY=02: that chapte
 	    --nbval-cell-timeout=300 --nbval-sanitize-with=tests/sanitize.cfg \
 	    $(if $(ONLY),$(wildcard book/$(ONLY)*.ipynb),$(CHAPTERS))
 
+.PHONY: pages
+pages: book ## the built pages in a browser: nothing from elsewhere, no complaint
+	RECSYS_EVO_PAGES=_build/html $(BIN)/python -m pytest -q tests/tools/test_pages.py
+
 .PHONY: lab
 lab: $(READY) ## JupyterLab, open at chapter 01
 	$(BIN)/jupyter lab book/01-background.ipynb
