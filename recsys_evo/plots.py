@@ -1,0 +1,189 @@
+"""One house style for every figure, and the drawings that more than one chapter uses.
+
+A figure stands on white paper, on a dark page and in a grey print, so the background is
+transparent, text is a mid grey that contrasts equally with both, and lines differ in colour,
+lightness, dash and marker at once. Every word that is drawn is an argument, for other languages.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from matplotlib.colors import FuncNorm
+
+GREY = "#7a7a7a"
+# After Okabe & Ito (2008), yellow and black left out: each shows on white and on near-black, and
+# neighbours in the list differ in lightness.
+PALETTE = ("#0072b2", "#d48200", "#8a4fa0", "#1fa187", "#c8501e", "#4a9bd0")
+_DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def style():
+    """Set matplotlib's defaults for the rest of the session; every chapter calls it once.
+
+    A figure 7 inches wide fills the page's 700 pixels, and its text is then 14 pixels high.
+    """
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7, 3.4),
+            "figure.dpi": 144,
+            "savefig.dpi": 144,
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "legend.frameon": False,
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 10,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "legend.fontsize": 9,
+            **{
+                key: GREY
+                for key in (
+                    "text.color",
+                    "axes.labelcolor",
+                    "axes.titlecolor",
+                    "axes.edgecolor",
+                    "xtick.color",
+                    "ytick.color",
+                    "grid.color",
+                )
+            },
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.alpha": 0.25,
+            "grid.linewidth": 0.8,
+            "lines.linewidth": 2,
+            "lines.markersize": 5,
+            "axes.prop_cycle": cycler(color=PALETTE, linestyle=_DASHES, marker=_MARKERS)
+            + cycler(markevery=[0.08] * len(PALETTE)),
+            "image.cmap": "cividis",
+            "image.interpolation": "nearest",
+        }
+    )
+
+
+def behaviour_image(
+    image,
+    axes=None,
+    *,
+    names=None,
+    titles=("clicks", "dwell, seconds", "amount"),
+    xlabel="days before the forecast",
+    ylabel="category",
+):
+    """Draw one user's behaviour image, a panel a channel; time runs to the right.
+
+    Colour grows with log(1 + value), since one purchase would otherwise outshine all clicks; the
+    bars below the panels are marked in the channel's own units. Chapters 02 and 04 use it.
+
+    Parameters
+    ----------
+    image : (days, categories, 3) as `behaviour_images` makes it.
+    axes : three Axes to draw on; default a new figure.
+    names : str (categories,), of which those of the busiest categories are written.
+    titles, xlabel, ylabel : what to write; `titles` name the channels with their units.
+
+    Returns
+    -------
+    The three Axes.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != len(titles):
+        raise ValueError(
+            f"`image` must have the shape (days, categories, {len(titles)}). "
+            f"Received: {image.shape}"
+        )
+    days, categories, _ = image.shape
+    if axes is None:
+        axes = plt.subplots(1, len(titles), figsize=(7, 3.3), sharey=True)[1]
+    for channel, (ax, title) in enumerate(zip(axes, titles, strict=True)):
+        values = image[:, :, channel]
+        norm = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(values.max(), 1))
+        drawn = ax.imshow(
+            values.T, norm=norm, aspect="auto", extent=(days + 0.5, 0.5, categories - 0.5, -0.5)
+        )
+        ax.set(title=title)
+        ax.grid(False)
+        bar = ax.figure.colorbar(drawn, ax=ax, orientation="horizontal", aspect=14, pad=0.02)
+        bar.set_ticks(_round_steps(norm.vmax))
+        bar.outline.set_visible(False)
+    middle = axes[len(axes) // 2]
+    middle.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
+    if names is not None:
+        rows = _busiest_apart(image[:, :, 0].sum(axis=0), apart=max(1, categories // 12))
+        axes[0].set_yticks(rows, [names[row] for row in rows])
+    return axes
+
+
+def interval_bars(labels, points, lows, highs, *, references=None, xlabel="", decimals=3, ax=None):
+    """Draw figures with their intervals, a row each from the top, against reference lines.
+
+    Every comparison of models with ceiling and chance is drawn this way, from chapter 01 on.
+
+    Parameters
+    ----------
+    labels : str (rows,), the names on the left.
+    points, lows, highs : (rows,), the figures and the ends of their intervals.
+    references : dict, name → value of an upright line, or (low, high) of a band.
+    xlabel : str, what is measured, with its unit.
+    decimals : int, digits of the figure written on the right.
+    ax : Axes to draw on; default a new figure.
+
+    Returns
+    -------
+    The Axes.
+    """
+    points, lows, highs = (np.asarray(x, dtype=float) for x in (points, lows, highs))
+    if not len(labels) == len(points) == len(lows) == len(highs):
+        raise ValueError(
+            "`labels`, `points`, `lows` and `highs` must be equally long. "
+            f"Received: {[len(x) for x in (labels, points, lows, highs)]}"
+        )
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 0.9 + 0.32 * len(labels)))[1]
+    rows = np.arange(len(labels))
+    ax.hlines(rows, lows, highs, color=PALETTE[0], linewidth=2.5)
+    ax.plot(points, rows, "o", color=PALETTE[0], markersize=7, markevery=1)
+    ax.set_yticks(rows, labels)
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set_xlabel(xlabel)
+    ax.grid(False, axis="y")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    beside = ax.get_yaxis_transform()  # x in parts of the axes, y in rows
+    for row, point in enumerate(points):
+        ax.text(1.01, row, f"{point:.{decimals}f}", transform=beside, va="center", fontsize=9)
+    ax.margins(x=0.04)
+    for number, (name, value) in enumerate((references or {}).items(), start=1):
+        low, high = np.broadcast_to(value, 2)
+        look = {"color": PALETTE[number % len(PALETTE)], "label": name}
+        if low < high:
+            ax.axvspan(low, high, alpha=0.5, linewidth=0, **look)
+        else:
+            ax.axvline(low, linestyle=_DASHES[number % len(_DASHES)], marker="", **look)
+    if references:
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(references), borderpad=0)
+    return ax
+
+
+def _round_steps(top):
+    """0 and up to three round numbers of about equal distance in log(1 + value)."""
+    steps = [10.0**e * m for e in range(-1, 9) for m in (1, 2, 5)]
+    steps = [step for step in steps if 1 <= step <= top]
+    return [0, *steps[:: -max(1, len(steps) // 3)][:3][::-1]]
+
+
+def _busiest_apart(totals, apart):
+    """The busiest categories, so chosen that no two of their rows are nearer than `apart`."""
+    rows = []
+    for row in np.argsort(-totals, kind="stable"):
+        if totals[row] > 0 and all(abs(row - other) >= apart for other in rows):
+            rows.append(int(row))
+    return sorted(rows)

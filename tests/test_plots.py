@@ -1,0 +1,129 @@
+import itertools
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from recsys_evo import plots
+
+PAPER, NIGHT = "#ffffff", "#121212"
+
+
+@pytest.fixture(autouse=True)
+def _house_style():
+    with matplotlib.rc_context():
+        plots.style()
+        yield
+    plt.close("all")
+
+
+def luminance(colour):
+    """Relative luminance as WCAG 2 defines it."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(one, two):
+    low, high = sorted((luminance(one), luminance(two)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("page", [PAPER, NIGHT])
+def test_colours_show_on_a_light_and_on_a_dark_page(page):
+    assert min(contrast(colour, page) for colour in plots.PALETTE) >= 2.99
+    assert contrast(plots.GREY, page) > 4.2
+
+
+def test_neighbouring_lines_differ_without_colour():
+    cycle = list(plt.rcParams["axes.prop_cycle"])
+    for key in ("color", "linestyle", "marker"):
+        assert len({str(look[key]) for look in cycle}) == len(plots.PALETTE)
+    first = plots.PALETTE[:4]
+    assert min(contrast(*pair) for pair in itertools.pairwise(first)) > 1.5
+
+
+def test_a_figure_is_transparent_and_has_no_black_in_it(tmp_path):
+    fig, ax = plt.subplots()
+    ax.plot([1, 2], label="a line")
+    ax.set(title="title", xlabel="x", ylabel="y")
+    ax.legend()
+    fig.savefig(tmp_path / "figure.png")
+    pixels = plt.imread(tmp_path / "figure.png")
+    assert pixels.shape[1] == 7 * 144
+    assert (pixels[..., 3] == 0).mean() > 0.5
+    seen = pixels[pixels[..., 3] > 0.9]
+    assert not (seen[:, :3].max(axis=1) < 0.2).any()
+
+
+def test_a_behaviour_image_shows_each_channel_with_time_to_the_right():
+    image = np.zeros((6, 4, 3))
+    image[5, 1] = [2, 30, 9]  # yesterday
+    image[0, 3, 0] = 1
+    words = {"titles": ("点击", "停留", "金额"), "xlabel": "天", "ylabel": "类别"}
+    axes = plots.behaviour_image(image, names=["p", "q", "r", "s"], **words)
+    for channel, ax in enumerate(axes):
+        (drawn,) = ax.get_images()
+        np.testing.assert_array_equal(drawn.get_array(), image[:, :, channel].T)
+        assert drawn.get_extent()[:2] == [6.5, 0.5]  # yesterday is day 1, at the right end
+        assert ax.get_title("left") == words["titles"][channel]
+    assert axes[1].get_xlabel() == "天"
+    assert axes[0].get_ylabel() == "类别"
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["q", "s"]
+
+
+def test_an_image_without_events_can_be_drawn():
+    plots.behaviour_image(np.zeros((64, 64, 3), np.float32), names=range(64))[
+        0
+    ].figure.canvas.draw()
+
+
+def test_a_behaviour_image_draws_on_axes_that_are_given():
+    axes = plt.subplots(1, 3)[1]
+    assert plots.behaviour_image(np.ones((2, 2, 3)), axes) is axes
+
+
+def test_a_behaviour_image_must_be_one():
+    with pytest.raises(ValueError, match=r"`image` must have the shape .*\(2, 64, 64, 3\)"):
+        plots.behaviour_image(np.zeros((2, 64, 64, 3)))
+
+
+def test_interval_bars_put_figures_where_they_belong():
+    ax = plots.interval_bars(
+        ["one", "two"],
+        [0.7, 0.8],
+        [0.6, 0.75],
+        [0.75, 0.9],
+        references={"chance": 0.5, "ceiling": (0.85, 0.88)},
+        xlabel="AUC",
+        decimals=2,
+    )
+    points = ax.get_lines()[0]
+    np.testing.assert_array_equal(points.get_xydata(), [[0.7, 0], [0.8, 1]])
+    bars = ax.collections[0].get_segments()
+    np.testing.assert_allclose([bar[:, 0] for bar in bars], [[0.6, 0.75], [0.75, 0.9]])
+    assert ax.yaxis_inverted()  # the first row is on top
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
+    assert [text.get_text() for text in ax.texts] == ["0.70", "0.80"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["chance", "ceiling"]
+    assert list(ax.get_lines()[1].get_xdata()) == [0.5, 0.5]
+    assert ax.get_xlabel() == "AUC"
+
+
+def test_interval_bars_want_equal_lengths():
+    with pytest.raises(ValueError, match=r"equally long. Received: \[1, 1, 1, 2\]"):
+        plots.interval_bars(["one"], [1], [0], [2, 3])
+
+
+@pytest.mark.parametrize("top", [1, 2, 3, 7, 40, 255, 12_345, 9e6])
+def test_steps_of_a_colour_bar_are_few_and_round(top):
+    steps = plots._round_steps(top)
+    assert steps[0] == 0
+    assert 2 <= len(steps) <= 4
+    assert steps == sorted(set(steps))
+    assert steps[-1] <= top < 2.6 * steps[-1]
