@@ -53,7 +53,7 @@ def test_a_figure_is_transparent_and_has_no_black_in_it(tmp_path):
     ax.plot([1, 2], label="a line")
     ax.set(title="title", xlabel="x", ylabel="y")
     ax.legend()
-    fig.savefig(tmp_path / "figure.png")
+    fig.savefig(tmp_path / "figure.png", facecolor=fig.get_facecolor())  # as notebooks do
     pixels = plt.imread(tmp_path / "figure.png")
     assert pixels.shape[1] == 7 * 144
     assert (pixels[..., 3] == 0).mean() > 0.5
