@@ -24,8 +24,8 @@ book: $(READY) ## the book, in _build/html (ONLY=02: execute that chapter alone)
 
 .PHONY: test
 test: $(READY) ## unit tests, doctests, then every chapter (ONLY=02: that chapter alone)
-	$(if $(ONLY),,$(BIN)/python -m pytest -q -n 2 --dist loadfile)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval-lax --nbval-current-env \
+	$(if $(ONLY),,$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile)
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile --nbval-lax --nbval-current-env \
 	    --nbval-cell-timeout=300 --nbval-sanitize-with=tests/sanitize.cfg \
 	    $(if $(ONLY),$(wildcard book/$(ONLY)*.ipynb),$(CHAPTERS))
 
