@@ -42,15 +42,21 @@ if [ "$wanted" != "$present" ] || ! .venv/bin/python -m pip --version >/dev/null
     "$found" -m venv --clear .venv
 fi
 
-if command -v uv >/dev/null 2>&1; then
+with_uv() {
+    command -v uv >/dev/null 2>&1 || return 1
     echo "Installing requirements.lock with uv"
     uv pip install --quiet --python .venv/bin/python --compile-bytecode \
         --require-hashes -r requirements.lock
-else
+}
+
+with_pip() {
     echo "Installing requirements.lock with pip: about two minutes the first time"
     .venv/bin/python -m pip install -qq --require-hashes -r requirements.lock
     # pip compiles what it installs, unless a setting says otherwise; this makes sure
     .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true
-fi
+}
+
+# uv does not read pip's settings: where a network needs them (a mirror, a certificate), pip does it
+with_uv || with_pip
 # setuptools is in the lock, so building the package needs no network
 .venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e .
