@@ -415,9 +415,9 @@ def _cancelled(log):
     for event in pairs.itertuples():
         order = (event.user, event.item, event.amount)
         if event.action == "purchase":
-            bought[order] = event
-        elif order in bought and event.time - bought[order].time <= pd.Timedelta(hours=1):
-            found[[bought.pop(order).Index, event.Index]] = True
+            bought.setdefault(order, []).append(event)
+        elif bought.get(order) and event.time - bought[order][-1].time <= pd.Timedelta(hours=1):
+            found[[bought[order].pop().Index, event.Index]] = True
     return found
 
 

@@ -75,7 +75,7 @@ def _ids(label, values, name, table):
         except TypeError as error:
             raise ValueError(f"{label} must hold ids. Received: {error}") from None
         ids = pd.Series(ids)
-        if ids.dtype.kind == "f" and ((ids % 1 == 0) & (ids.abs() < 2**53)).all():
+        if ids.dtype.kind == "f" and ((ids % 1 == 0) & (ids.abs() < 2**63)).all():
             ids = ids.astype("int64")
         return codes, pd.DataFrame({"id": ids})
     if "id" not in table:

@@ -178,7 +178,7 @@ def test_movielens(tmp_path):
         "age": [24, 53, 23],
         "gender": ["M", "F", "M"],
         "job": ["technician", "other", "writer"],
-        "zip": ["01234", "94043", "T8H1N"],
+        "zip": ["01234", "94043", "60615"],
     }
     assert log.n_categories == 19
 

@@ -86,6 +86,11 @@ def test_the_order_is_that_of_a_stable_sort(rng, far):
     assert log.events["item"].tolist() == order
 
 
+def test_one_second_out_of_order_is_seen():
+    log = Log(pd.DataFrame({"user": [0, 0, 0, 1], "item": range(4), "time": seconds(5, 10, 9, 7)}))
+    assert log.events["item"].tolist() == [0, 2, 1, 3]
+
+
 def test_a_right_frame_is_neither_copied_nor_sorted_but_protected(codes):
     first = Log(codes)
     second = Log(first.events, first.items, first.users)
@@ -343,6 +348,8 @@ def test_missing_users_may_be_kept_and_whole_ids_stay_whole(table):
     assert log.events["user"].tolist() == [-1, 0, 1]
     assert log.users["id"].tolist() == [17850, 12346]
     assert log.users["id"].dtype == "int64"
+    log = Log.from_frame(table.assign(who=[1e300, 2.0, 3.0]), THEIRS)
+    assert log.users["id"].tolist() == [1e300, 2, 3]
 
 
 def test_text_categories_are_numbered_by_alphabet_and_named(table):
@@ -478,10 +485,13 @@ def test_clean_drops_each_row_for_its_first_reason_and_counts():
 
 def test_a_return_cancels_one_purchase_only():
     small = [(0, 0, k, "purchase", 1) for k in range(9)]
-    pair = [(1, 0, 0, "purchase", 2000), (1, 0, 60, "purchase", 2000), (1, 0, 90, "return", 2000)]
-    clean, report = shop(small + pair).clean()
-    assert report["rows"]["cancelled order"] == 2
-    assert clean.events["time"][clean.events["user"] == 1].tolist() == [pd.Timestamp(0)]
+    bought = [(1, 0, 0, "purchase", 2000), (1, 0, 60, "purchase", 2000)]
+    returned = [(1, 0, second, "return", 2000) for second in (90, 95, 99)]
+    for returns, left in ((1, [0]), (2, []), (3, [99])):
+        clean, report = shop(small + bought + returned[:returns]).clean()
+        assert report["rows"]["cancelled order"] == 2 * min(returns, 2)
+        mine = clean.events["time"][clean.events["user"] == 1]
+        assert mine.tolist() == [pd.Timestamp(second, unit="s") for second in left]
 
 
 def test_a_log_in_which_half_is_free_has_no_measure_of_a_huge_order():
