@@ -43,14 +43,17 @@ class Forecast:
 def oracle(world, simulation, *, end, users=None, copies=100, rng):
     """Forecast from the true state at the start of day `end` (a number; 0 is the first).
 
-    `users`: codes (default all). Of `copies` lives a user, the mean is returned.
+    `users`: codes (default all). Of `copies` lives a user, the mean is returned. The default policy
+    is taken to go on. Raises ValueError for days or users that were not simulated.
     """
+    _check_days(end, simulation.truth.taste.shape[1] - 1)
+    _check_count(copies=copies)
     users = _codes(simulation.log, users)
     *_, (day, stocks, _) = _replay(world, simulation.log, end)
     state = simulation.truth.state(end, users)
     pull = laws.friends_pull(_friendships(simulation.log), stocks)
     parts = []
-    for block in np.array_split(np.arange(len(users)), -(-len(users) * copies // 20_000)):
+    for block in _blocks(np.arange(len(users)), copies, 20_000):
         rows = np.repeat(block, copies)
         habit = simulation.truth.habit[users[rows]]
         known = _Known(stocks, pull, users[block])
@@ -63,7 +66,33 @@ def _join(parts):
 
 
 def _codes(log, users):
-    return np.arange(log.n_users) if users is None else np.asarray(users)
+    users = np.arange(log.n_users) if users is None else np.asarray(users)
+    if users.ndim != 1 or users.dtype.kind not in "iu" or not len(users):
+        raise ValueError(f"`users` must be a column of user codes. Received: {users!r}")
+    if users.min() < 0 or users.max() >= log.n_users:
+        wrong = users[(users < 0) | (users >= log.n_users)][0]
+        raise ValueError(f"`users` must be codes in [0, {log.n_users}). Received: {wrong}")
+    return users
+
+
+def _check_days(end, last):
+    days = np.atleast_1d(end)
+    rising = days.ndim == 1 and days.dtype.kind in "iu" and (np.diff(days) > 0).all()
+    if not (rising and len(days) and days[0] >= 0 and days[-1] <= last):
+        raise ValueError(
+            f"`end` must be numbers of days, rising, from 0 to {last}. Received: end={end!r}"
+        )
+
+
+def _check_count(**count):
+    for name, n in count.items():
+        if not (isinstance(n, (int, np.integer)) and n > 0):
+            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={n!r}")
+
+
+def _blocks(users, rows, most):
+    """`users` in parts of about `most` rows, at `rows` a user and at least one user a part."""
+    return np.array_split(users, min(len(users), -(-len(users) * rows // most)))
 
 
 class _Known:
@@ -132,16 +161,20 @@ def ceiling(world, log, *, end, users=None, particles=1_000, rng):
     """Forecast from the log before day `end` alone, the laws being those of `world`.
 
     `end`: a day's number (0 is the log's first day) or several in rising order, for which a list of
-    forecasts is returned; `users`: codes (default all); `particles` a user. Raises ValueError where
-    the log holds no impressions. Time grows with users × particles × days (10 million a second or
-    so on one core).
+    forecasts is returned; `users`: codes (default all); `particles` a user. The default policy is
+    taken to go on. Raises ValueError for a log that is not the world's or holds no impressions, and
+    for days or users that are not in it. Time grows with users × particles × days.
     """
-    users = _codes(log, users)
-    ends = np.atleast_1d(end)
-    if not (log.events["action"] == "impression").any():
-        raise ValueError("`log` must hold impressions: simulate with impressions=True")
     friendships = _friendships(log)
-    blocks = np.array_split(users, -(-len(users) * particles // 10_000))
+    if not (log.events["action"] == "impression").any():
+        raise ValueError(
+            "`log` must hold impressions: simulate with impressions=True. Received: none"
+        )
+    users = _codes(log, users)
+    _check_days(end, int((log.end - FIRST_DAY).astype(int)))
+    _check_count(particles=particles)
+    ends = np.atleast_1d(end)
+    blocks = _blocks(users, particles, 10_000)
     streams = rng.spawn(len(blocks))
     clouds = [_Cloud(world, len(b), particles, r) for b, r in zip(blocks, streams)]
     came = np.zeros((log.n_users, len(_GRID)))  # log-likelihood of the grid
@@ -168,6 +201,11 @@ def ceiling(world, log, *, end, users=None, particles=1_000, rng):
 
 
 def _friendships(log):
+    if "friends" not in log.users:
+        raise ValueError(
+            "`log` must come from the world: `log.users` with a column 'friends'. "
+            f"Received: {list(log.users.columns)}"
+        )
     friends = log.users["friends"].to_numpy()
     ends = np.cumsum([0] + [len(f) for f in friends])
     codes = np.concatenate([*friends, np.zeros(0, int)]).astype(int)

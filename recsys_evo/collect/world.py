@@ -92,10 +92,12 @@ class World(Laws):
         """Let `n_users` live for `n_days`; the same `rng` state gives the same bytes.
 
         `policy`: what to show, an object with `slates(users, log, n, *, rng)` → (items,
-        propensities), both (len(users), n); it sees only the log of the days before. The default
-        mixes the user's recent clicks with chance. `impressions=False` leaves the rows of shown
-        items out of the log (nothing else changes). `threads` (default: all cores) changes the
-        speed only. Returns a `Simulation`.
+        propensities), both (len(users), n), where `users` are those who come today; it sees only
+        the log of the days before. An item that is not born yet is never clicked. The default mixes
+        the user's recent clicks with chance. `impressions=False` leaves the rows of shown items out
+        of the log (nothing else changes). `threads` (default: all cores) changes the speed only.
+        Returns a `Simulation`. Raises ValueError for numbers that are not positive, and for slates
+        of a wrong shape, of unknown items, or with propensities outside (0, 1].
         """
         for name, number in (("n_users", n_users), ("n_days", n_days)):
             if not (isinstance(number, (int, np.integer)) and number > 0):
@@ -118,12 +120,7 @@ class World(Laws):
         active = [town.wake(day) for town in towns]
         offset = np.cumsum([0] + [town.n_users for town in towns])
         users = np.concatenate([a + o for a, o in zip(active, offset)])
-        items, propensities = policy.slates(users, log, FEED, rng=rng)
-        if np.shape(items) != (len(users), FEED) or np.shape(propensities) != np.shape(items):
-            raise ValueError(
-                f"`policy.slates` must return items and propensities of shape {(len(users), FEED)}."
-                f" Received: {np.shape(items)}, {np.shape(propensities)}"
-            )
+        items, propensities = _slates(*policy.slates(users, log, FEED, rng=rng), len(users))
         cuts = np.cumsum([len(a) for a in active])[:-1]
         parts = zip(towns, active, np.split(items, cuts), np.split(propensities, cuts))
         for town, awake, shown, chance in parts:
@@ -236,11 +233,11 @@ class _Town:
 
         reach = np.cumsum(np.exp(appeal), axis=1)
         aim = rng.random((n, VISITS), dtype=np.float32) * (reach[:, -1:] + np.exp(laws.ELSEWHERE))
-        visited = (reach[:, None, :] < aim[:, :, None]).sum(2)
+        visited = _below(reach, aim)
         found = visited < CATEGORIES  # the others lead nowhere
         visited = np.where(found, visited, 0)
-        likely = np.exp(value)
-        likely = np.cumsum(likely / likely.sum(1, keepdims=True), axis=1)[visited]
+        likely = np.cumsum(np.exp(value), axis=1)
+        likely = (likely / likely[:, -1:])[visited]  # exactly 1 from the last item born on
         pick = (likely[:, :, :-1] < rng.random((n, VISITS, 1), dtype=np.float32)).sum(2)
 
         category = np.concatenate([shown, visited], axis=1)
@@ -282,10 +279,8 @@ class _Town:
         """Slates drawn from `platform_shares`, items evenly among those on offer."""
         n, rng = len(active), self.rng
         shares = self.world.platform_shares(self.stocks.recent[active])
-        edges = np.floor(FEED * np.cumsum(shares, axis=1) + rng.random((n, 1), dtype=np.float32))
-        edges[:, -1] = FEED  # whatever the rounding
-        slots = np.diff(edges, axis=1, prepend=np.float32(0)).astype(np.int64)
-        category = np.repeat(np.tile(np.arange(CATEGORIES), n), slots.ravel()).reshape(n, FEED)
+        edges = FEED * np.cumsum(shares[:, :-1], axis=1) + rng.random((n, 1), dtype=np.float32)
+        category = _below(edges, np.arange(1, FEED + 1, dtype=np.float32)[None])
         category = rng.permuted(category, axis=1)
         on_offer = np.isfinite(value)
         place, offers = np.argsort(~on_offer, axis=1, kind="stable"), on_offer.sum(1)[category]
@@ -305,8 +300,11 @@ class _Town:
             present[:, :, :FEED] = self.began[:, :n_days, None] >= 0
         present[:, :, FEED::2] = self.click[:, :n_days]
         present[:, :, FEED + 1 :: 2] = self.amount[:, :n_days] > 0
-        user_day, column = np.divmod(np.flatnonzero(present).astype(np.int32), present.shape[2])
-        user, day = np.divmod(user_day, n_days)
+        place = np.flatnonzero(present).astype(np.int32)
+        user_day = place // present.shape[2]  # several times as fast as divmod
+        column = place - user_day * present.shape[2]
+        user = user_day // n_days
+        day = user_day - user * n_days
         slot = np.where(column < FEED, column, (column - FEED) >> 1)
         clicked, bought = (column >= FEED) & (column % 2 == 0), (column >= FEED) & (column % 2 == 1)
         session = user * self.n_days + day
@@ -331,6 +329,37 @@ class _Town:
                 fed, self.propensity.ravel()[session * FEED + slot * fed], nothing
             ),
         }
+
+
+def _slates(items, propensities, n_users):
+    """What a policy returned, as arrays; ValueError where the world cannot show it."""
+    items, propensities = np.asarray(items), np.asarray(propensities)
+    shape, rule = (n_users, FEED), "`policy.slates` must return"
+    if items.shape != shape or propensities.shape != shape:
+        raise ValueError(
+            f"{rule} items and propensities of shape {shape}. "
+            f"Received: {items.shape}, {propensities.shape}"
+        )
+    wrong = items < 0 if items.dtype.kind in "iu" else np.ones(shape, bool)
+    wrong |= items >= CATEGORIES * ITEMS
+    if wrong.any():
+        raise ValueError(
+            f"{rule} items that are integer codes in [0, {CATEGORIES * ITEMS}). "
+            f"Received: {items[wrong][0]!r}"
+        )
+    wrong = ~((propensities > 0) & (propensities <= 1))
+    if wrong.any():
+        raise ValueError(f"{rule} propensities in (0, 1]. Received: {propensities[wrong][0]!r}")
+    return items, propensities
+
+
+def _below(edges, marks):
+    """How many of the `edges` (rows, n < 256) lie below each of the `marks` (rows or 1, m)."""
+    edges = np.ascontiguousarray(edges.T)  # so that a comparison runs along all rows
+    counts = [
+        np.add.reduce((edges < mark).view(np.uint8), axis=0, dtype=np.uint8) for mark in marks.T
+    ]
+    return np.stack(counts, axis=1).astype(np.intp)
 
 
 def befriend(core, rng, candidates=40):
