@@ -55,30 +55,32 @@ def behaviour_images(log, *, end=None, days=64, categories=64, users=None, order
     if not len(log):
         out[:] = 0
         return out
-    first_day = (log.end if end is None else midnight(end)) - days
-    origin = first_day.astype("datetime64[s]")
+    stop = (log.end if end is None else midnight(end)).astype("datetime64[s]").astype(np.int64)
+    start = stop - days * 86_400
 
-    user, time, category, dwell, amount = (
-        log.events[name].to_numpy() for name in ("user", "time", "category", "dwell", "amount")
+    user, category, dwell, amount = (
+        log.events[name].to_numpy() for name in ("user", "category", "dwell", "amount")
     )
+    second = log.events["time"].to_numpy().astype("datetime64[s]", copy=False).view(np.int64)
     touch, bought = log.touch, purchase(log)
     # The log is sorted by user, so the rows of a user lie side by side.
-    starts, stops = (
-        np.searchsorted(user, chosen.astype(user.dtype), side) for side in ("left", "right")
-    )
+    chosen = chosen.astype(user.dtype)
+    starts, stops = (np.searchsorted(user, chosen, side) for side in ("left", "right"))
+    day_size = categories * len(CHANNELS)
     for low in range(0, len(chosen), _BLOCK):
         block = slice(low, low + _BLOCK)
         rows = _rows(starts[block], stops[block])
+        seen = np.flatnonzero(touch[rows] & (second[rows] >= start) & (second[rows] < stop))
         image = np.repeat(np.arange(len(starts[block])), stops[block] - starts[block])
-        day = (time[rows] - origin).astype(np.int64) // 86_400
-        seen = np.flatnonzero(touch[rows] & (day >= 0) & (day < days))
-        cell = (image[seen] * days + day[seen]) * categories + column[category[rows][seen]]
-        cell *= len(CHANNELS)
+        cell = (second[rows][seen] - start) // 86_400 * day_size
+        cell += image[seen] * (days * day_size)
+        cell += column[category[rows][seen]] * len(CHANNELS)
         values = out[block].reshape(-1)
         values[:] = 0
         np.add.at(values, cell, np.float32(1))
         known = dwell[rows][seen]
-        np.add.at(values, cell + 1, np.where(np.isnan(known), np.float32(0), known))
+        known[np.isnan(known)] = 0
+        np.add.at(values, cell + 1, known)
         paid = np.flatnonzero(bought[rows][seen])
         np.add.at(values, cell[paid] + 2, amount[rows][seen[paid]])
     return out
