@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,22 @@ def forget_stale(build: Path, state: dict) -> None:
     record.write_text(json.dumps(state))
 
 
+# TensorFlow logs that it found no GPU, whatever its log level
+TENSORFLOW_LOG = re.compile(r"[IWE]0000 |WARNING: All log messages before absl")
+
+
+def noise(notebook: nbformat.NotebookNode) -> list[tuple[int, str]]:
+    """Return what the pages leave out: the cell's number and the last line it wrote to stderr."""
+    out = []
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":
+                lines = [x for x in output.text.splitlines() if x.strip()]
+                lines = [x for x in lines if not TENSORFLOW_LOG.match(x)]
+                out += [(number, lines[-1])] if lines else []
+    return out
+
+
 def bring_up_to_date(root: Path, only: str | None) -> list[Path]:
     """Execute the chosen chapters that are not in the cache; return those that are in no cache."""
     cache = get_cache(root / "_build" / ".jupyter_cache")
@@ -91,6 +108,8 @@ def bring_up_to_date(root: Path, only: str | None) -> list[Path]:
             bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": seconds})
             cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
             print(f"{seconds:6.1f} s")
+            for number, line in noise(notebook):
+                print(f"      cell {number} writes to stderr: {line}")
     if failures:
         sys.exit("\n" + "\n\n".join(failures))
     return [path for path in chapters(root) if not known(path)]

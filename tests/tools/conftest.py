@@ -24,17 +24,27 @@ parts:
       - file: 02-two
 """
 
+BIB = """\
+@book{someone2020,
+  author = {Someone, Ann},
+  title = {A book},
+  publisher = {A publisher},
+  year = {2020},
+}
+"""
+
 
 class SmallBook:
     """A checkout with two chapters; the package in it says ``one`` until a test changes it."""
 
     def __init__(self, root: Path):
         self.root = root
-        for name in ("_config.yml", "requirements.lock", "book/references.bib"):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True)
+        for name in ("_config.yml", "requirements.lock"):
             shutil.copy(ROOT / name, root / name)
         for name in ("_ext", "assets"):
             shutil.copytree(ROOT / "book" / name, root / "book" / name)
+        (root / "book" / "references.bib").write_text(BIB)
         (root / "book" / "_toc.yml").write_text(TOC)
         (root / "book" / "index.md").write_text("# A small book\n\n```{bibliography}\n:all:\n```\n")
         (root / "book" / "results").mkdir()

@@ -90,12 +90,14 @@ def test_a_failing_cell_is_named_with_its_traceback(small_book):
 
 
 def test_warnings_are_errors(small_book):
-    noise = "import sys; print('noise', file=sys.stderr)"
+    noise = "import sys; print('first\\nnoise', file=sys.stderr)"
     small_book.chapter("01-one", noise, text="# A chapter\n\nSee {ref}`nowhere`.")
     done = small_book.run("make_book.py", "--only", "01")
     assert done.returncode != 0
     assert "nowhere" in done.stderr
-    assert "stderr was found in the cell outputs" in done.stderr
+    # what a cell writes to stderr is told to its writer, and left out of the page
+    assert "cell 2 writes to stderr: noise" in done.stdout
+    assert "first" not in small_book.page("01-one").partition("cell_output")[2]
 
 
 def test_an_unknown_chapter_is_refused_by_name(small_book):

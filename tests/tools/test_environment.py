@@ -93,3 +93,9 @@ def test_benchmarks_add_to_the_lock_and_change_nothing():
     for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^ \\;]+)", text, re.MULTILINE):
         assert version in versions.get(canonicalize_name(name), {version})
     assert set(project()["optional-dependencies"]["bench"]) == {"polars", "duckdb"}
+
+
+def test_make_takes_the_pythons_that_the_package_takes():
+    script = (ROOT / "tools" / "install.sh").read_text()
+    low, high = re.search(r"\((3, \d+)\) <= .* < \((3, \d+)\)", script).groups()
+    assert project()["requires-python"] == f">={low},<{high}".replace(", ", ".")
