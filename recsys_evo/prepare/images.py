@@ -48,7 +48,8 @@ def behaviour_images(log, *, end=None, days=64, categories=64, users=None, order
     ValueError for more categories in the log than `categories`, or a wrong argument.
     """
     positive(days=days)
-    column = _columns(order, room_for_categories(log, categories))
+    room_for_categories(log, categories)
+    column = None if order is None else _columns(order, categories)
     chosen = user_codes(log, users)
     shape = (len(chosen), days, categories, len(CHANNELS))
     out = np.empty(shape, np.float32) if out is None else _checked(out, shape)
@@ -61,26 +62,27 @@ def behaviour_images(log, *, end=None, days=64, categories=64, users=None, order
     user, category, dwell, amount = (
         log.events[name].to_numpy() for name in ("user", "category", "dwell", "amount")
     )
-    second = log.events["time"].to_numpy().astype("datetime64[s]", copy=False).view(np.int64)
+    second = log.events["time"].to_numpy().view(np.int64)
     touch, bought = log.touch, purchase(log)
     # The log is sorted by user, so the rows of a user lie side by side.
     chosen = chosen.astype(user.dtype)
     starts, stops = (np.searchsorted(user, chosen, side) for side in ("left", "right"))
-    day_size = categories * len(CHANNELS)
+    if column is not None:
+        category = column[category]
     for low in range(0, len(chosen), _BLOCK):
         block = slice(low, low + _BLOCK)
         rows = _rows(starts[block], stops[block])
         seen = np.flatnonzero(touch[rows] & (second[rows] >= start) & (second[rows] < stop))
         image = np.repeat(np.arange(len(starts[block])), stops[block] - starts[block])
-        cell = (second[rows][seen] - start) // 86_400 * day_size
-        cell += image[seen] * (days * day_size)
-        cell += column[category[rows][seen]] * len(CHANNELS)
+        cell = (second[rows][seen] - start) // 86_400
+        cell += image[seen] * days
+        cell *= categories
+        cell += category[rows][seen]
+        cell *= len(CHANNELS)
         values = out[block].reshape(-1)
         values[:] = 0
         np.add.at(values, cell, np.float32(1))
-        known = dwell[rows][seen]
-        known[np.isnan(known)] = 0
-        np.add.at(values, cell + 1, known)
+        np.add.at(values, cell + 1, np.fmax(dwell[rows][seen], 0))  # fmax(NaN, 0) is 0
         paid = np.flatnonzero(bought[rows][seen])
         np.add.at(values, cell[paid] + 2, amount[rows][seen[paid]])
     return out
@@ -118,8 +120,6 @@ def category_order(log, *, end, categories=64):
 
 def _columns(order, categories):
     """The column in which each category is shown."""
-    if order is None:
-        return np.arange(categories)
     order = np.asarray(order)
     if order.shape != (categories,) or not np.array_equal(np.sort(order), np.arange(categories)):
         raise ValueError(
