@@ -12,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CHAPTERS := $(wildcard book/[0-9][0-9]-*.ipynb)
+CHOSEN := $(if $(ONLY),$(wildcard book/$(ONLY)*.ipynb),$(CHAPTERS))
 SEED ?= 1
 
 .PHONY: help
@@ -24,10 +25,11 @@ book: $(READY) ## the book, in _build/html (ONLY=02: execute that chapter alone)
 
 .PHONY: test
 test: $(READY) ## unit tests, doctests, then every chapter (ONLY=02: that chapter alone)
+	$(if $(CHOSEN),,$(error no chapter starts with $(ONLY)))
 	$(if $(ONLY),,$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile)
 	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile --nbval-lax --nbval-current-env \
 	    --nbval-cell-timeout=300 --nbval-sanitize-with=tests/sanitize.cfg \
-	    $(if $(ONLY),$(wildcard book/$(ONLY)*.ipynb),$(CHAPTERS))
+	    $(CHOSEN)
 
 .PHONY: pages
 pages: book ## the built pages in a browser: nothing from elsewhere, no complaint
