@@ -1,0 +1,1 @@
+"""Prepare: past and future that cannot leak, behaviour images, hand-made features."""
