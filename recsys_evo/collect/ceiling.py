@@ -46,6 +46,8 @@ def oracle(world, simulation, *, end, users=None, copies=100, rng):
     `users`: codes (default all). Of `copies` lives a user, the mean is returned. The default policy
     is taken to go on. Raises ValueError for days or users that were not simulated.
     """
+    if np.ndim(end):
+        raise ValueError(f"`end` must be one day's number. Received: end={end!r}")
     _check_days(end, simulation.truth.taste.shape[1] - 1)
     _check_count(copies=copies)
     users = _codes(simulation.log, users)

@@ -278,10 +278,9 @@ class Laws:
         """Chance (rows, consumable) that a running cycle asks today."""
         known, unknown = self.catalogue.hazard
         last = known.shape[1] - 1
-        since = np.where(met > NEVER, np.minimum(day - met, last), 0)
-        hazard = np.where(
-            met > NEVER, known[np.arange(met.shape[1]), since], unknown[:, min(day, last)]
-        )
+        hazard = np.repeat(unknown[None, :, min(day, last)], len(met), axis=0)
+        row, cycle = np.nonzero(met > NEVER)  # few
+        hazard[row, cycle] = known[cycle, np.minimum(day - met[row, cycle], last)]
         return np.float32(min(self.need, 1)) * hazard
 
     def open(self, hidden, rows, kind, need, rng):

@@ -39,7 +39,7 @@ depend on taste. No number here was fitted to a real log.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -70,6 +70,30 @@ class Truth:
     needs: np.ndarray
     met: np.ndarray
     habit: np.ndarray
+
+    @classmethod
+    def blank(cls, n_users, n_days):
+        """Room for the truth about `n_users`, to be written day by day."""
+        shape, cycles = (n_users, n_days + 1), len(laws.CATALOGUE.consumable)
+        return cls(
+            taste=np.empty((*shape, laws.DIMENSIONS), np.float32),
+            core=np.empty((*shape, laws.DIMENSIONS), np.float32),
+            needs=np.empty((*shape, 4), np.int16),
+            met=np.empty((*shape, cycles), np.int16),
+            habit=np.empty(n_users, np.float32),
+        )
+
+    def of(self, users):
+        """The truth about a slice of the users, which shares its memory with the whole."""
+        return Truth(*(getattr(self, f.name)[users] for f in fields(self)))
+
+    def write(self, day, hidden):
+        """Set down the hidden state at the start of `day`."""
+        self.taste[:, day], self.core[:, day], self.met[:, day] = (
+            hidden.taste, hidden.core, hidden.met
+        )  # fmt: skip
+        for column, part in enumerate((hidden.kind, hidden.need, hidden.age, hidden.length)):
+            self.needs[:, day, column] = part
 
     def state(self, day, users):
         """The hidden state of `users` at the start of `day` (0 is the first), as copies."""
@@ -103,9 +127,13 @@ class World(Laws):
             if not (isinstance(number, (int, np.integer)) and number > 0):
                 raise ValueError(f"`{name}` must be a positive integer. Received: {number!r}")
         n_towns = -(-n_users // TOWN)
-        sizes = np.diff(np.linspace(0, n_users, n_towns + 1).astype(int))
+        cuts = np.linspace(0, n_users, n_towns + 1).astype(int)
         *streams, own = rng.spawn(n_towns + 1)
-        towns = [_Town(self, size, n_days, stream) for size, stream in zip(sizes, streams)]
+        truth = Truth.blank(n_users, n_days)
+        towns = [
+            _Town(self, truth.of(slice(first, last)), stream)
+            for first, last, stream in zip(cuts[:-1], cuts[1:], streams)
+        ]
         if policy is None:
             with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
                 tables = list(pool.map(lambda town: town.live(impressions), towns))
@@ -113,7 +141,9 @@ class World(Laws):
             for day in range(n_days):
                 self._day_with(policy, towns, day, own)
             tables = [town.table(impressions) for town in towns]
-        return self._gather(towns, tables)
+        for town in towns:
+            town.truth.write(n_days, town.hidden)
+        return Simulation(self._log(towns, tables), truth)
 
     def _day_with(self, policy, towns, day, rng):
         log = self._log(towns, [town.table(True, day) for town in towns])
@@ -125,17 +155,6 @@ class World(Laws):
         parts = zip(towns, active, np.split(items, cuts), np.split(propensities, cuts))
         for town, awake, shown, chance in parts:
             town.act(day, awake, (shown, chance))
-
-    def _gather(self, towns, tables):
-        for town in towns:
-            town.remember(town.n_days)
-        truth = Truth(
-            *(
-                np.concatenate([getattr(town, name) for town in towns])
-                for name in ("taste", "core", "needs", "met", "habit")
-            )
-        )
-        return Simulation(self._log(towns, tables), truth)
 
     def _log(self, towns, tables):
         """One `Log` of the towns' tables (which are used up)."""
@@ -174,11 +193,13 @@ class _Town:
     it is already sorted by user and time.
     """
 
-    def __init__(self, world, n_users, n_days, rng):
-        self.world, self.n_users, self.n_days, self.rng = world, n_users, n_days, rng
+    def __init__(self, world, truth, rng):
+        n_users, n_days = len(truth.habit), truth.taste.shape[1] - 1
+        self.world, self.truth, self.rng = world, truth, rng
+        self.n_users, self.n_days = n_users, n_days
         self.hidden = world.newcomers(n_users, rng)
         self.stocks = Stocks(n_users)
-        self.habit = rng.beta(*laws.HABIT, n_users).astype(np.float32)
+        truth.habit[:] = rng.beta(*laws.HABIT, n_users)
         self.friends = befriend(self.hidden.core, rng)
         cells = (n_users, n_days, FEED + VISITS)
         self.item = np.full(cells, -1, np.int16)
@@ -187,31 +208,21 @@ class _Town:
         self.amount = np.zeros(cells, np.float32)
         self.propensity = np.zeros((n_users, n_days, FEED), np.float32)
         self.began = np.full((n_users, n_days), -1, np.int32)  # second of the day; -1: stayed away
-        self.taste = np.empty((n_users, n_days + 1, laws.DIMENSIONS), np.float32)
-        self.core = np.empty_like(self.taste)
-        self.needs = np.empty((n_users, n_days + 1, 4), np.int16)
-        self.met = np.empty((n_users, n_days + 1, self.hidden.met.shape[1]), np.int16)
 
     def live(self, impressions):
-        """All days under the default policy."""
+        """All days under the default policy; returns the table and forgets what it was made of."""
         for day in range(self.n_days):
             self.act(day, self.wake(day))
-        return self.table(impressions)
-
-    def remember(self, day):
-        """Write the hidden state at the start of `day` into the truth."""
-        hidden = self.hidden
-        self.taste[:, day], self.core[:, day] = hidden.taste, hidden.core
-        for column, part in enumerate((hidden.kind, hidden.need, hidden.age, hidden.length)):
-            self.needs[:, day, column] = part
-        self.met[:, day] = hidden.met
+        table = self.table(impressions)
+        del self.item, self.click, self.dwell, self.amount, self.propensity, self.began
+        return table
 
     def wake(self, day):
         """A night's changes of taste and needs; returns the users who come today."""
-        self.remember(day)
+        self.truth.write(day, self.hidden)
         self.world.move_taste(self.hidden, laws.friends_pull(self.friends, self.stocks), self.rng)
         self.world.move_needs(self.hidden, day, self.rng)
-        chance = self.habit * self.stocks.engagement
+        chance = self.truth.habit * self.stocks.engagement
         return np.flatnonzero(self.rng.random(self.n_users) < chance)
 
     def act(self, day, active, slates=None):
