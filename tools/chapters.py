@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import time
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def execute(path: Path, notebook: nbformat.NotebookNode) -> float:
     try:
         client.execute()
     except CellExecutionError as error:
-        raise ChapterError(f"{path.name}, cell {number}:\n{error}") from None
+        # the kernel colours its tracebacks, also for a log file
+        traceback = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        raise ChapterError(f"{path.name}, cell {number}:\n{traceback}") from None
     except CellTimeoutError:
         raise ChapterError(
             f"{path.name}, cell {number}: still running after {CELL_SECONDS} s"

@@ -82,6 +82,7 @@ def test_a_failing_cell_is_named_with_its_traceback(small_book):
     assert "01-one.ipynb, cell 3" in done.stderr
     assert "good / 0" in done.stderr
     assert "ZeroDivisionError" in done.stderr
+    assert "\x1b" not in done.stderr
     # the other chapter was still run, and nothing pretends to be a finished book
     assert re.search(r"02-two +\d", done.stdout)
     assert not (small_book.root / "_build" / "html").exists()
