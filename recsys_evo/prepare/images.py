@@ -72,19 +72,23 @@ def behaviour_images(log, *, end=None, days=64, categories=64, users=None, order
     for low in range(0, len(chosen), _BLOCK):
         block = slice(low, low + _BLOCK)
         rows = _rows(starts[block], stops[block])
-        seen = np.flatnonzero(touch[rows] & (second[rows] >= start) & (second[rows] < stop))
-        image = np.repeat(np.arange(len(starts[block])), stops[block] - starts[block])
-        cell = (second[rows][seen] - start) // 86_400
-        cell += image[seen] * days
-        cell *= categories
-        cell += category[rows][seen]
-        cell *= len(CHANNELS)
         values = out[block].reshape(-1)
         values[:] = 0
-        np.add.at(values, cell, np.float32(1))
-        np.add.at(values, cell + 1, np.fmax(dwell[rows][seen], 0))  # fmax(NaN, 0) is 0
-        paid = np.flatnonzero(bought[rows][seen])
-        np.add.at(values, cell[paid] + 2, amount[rows][seen[paid]])
+        # Rows that do not count stay in, with a weight of 0: picking the others out costs more.
+        offset = second[rows] - start
+        seen = touch[rows] & (offset.view(np.uint64) < days * 86_400)  # wraps where negative
+        offset *= seen
+        cell = offset.astype(np.uint32) // np.uint32(86_400)
+        image = np.arange(len(starts[block]), dtype=np.uint32)
+        cell += np.repeat(image * np.uint32(days), stops[block] - starts[block])
+        cell *= np.uint32(categories)
+        cell += category[rows].astype(np.uint32)
+        cell = cell.astype(np.intp) * len(CHANNELS)
+        np.add.at(values, cell, seen.astype(np.float32))
+        read = np.where(seen, np.fmax(dwell[rows], 0), np.float32(0))  # fmax(NaN, 0) is 0
+        np.add.at(values[1:], cell, read)
+        paid = np.flatnonzero(bought[rows] & seen)
+        np.add.at(values[2:], cell[paid], amount[rows][paid])
     return out
 
 
