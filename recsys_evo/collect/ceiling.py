@@ -111,22 +111,21 @@ class _Known:
 def _live_on(world, hidden, known, habit, day, rng):
     """Forecast for the users of `known`, from equally many rows of `hidden` a user.
 
-    Chances of the day, not draws, are averaged wherever they can be; the feed is replaced by its
-    expected composition, and friends are taken to click as before.
+    Chances, not draws, are averaged wherever they can be. The chance that a category stays
+    untouched is followed along lives in which it was not clicked: there it is less tired (`rest`)
+    and gets a smaller share of the slate (`quiet`). All else goes by the expected clicks. Friends
+    are taken to click as before.
     """
     goods = world.catalogue
     rows = len(hidden.kind)
     copies = rows // known.n
-    owner = np.repeat(np.arange(known.n), copies)
-    tired, seen = known.tired[owner], known.seen[owner]
-    shares = world.platform_shares(known.recent)[owner] * FEED
+    owner, one = np.repeat(np.arange(known.n), copies), np.arange(rows)
+    tired, seen, quiet = known.tired[owner], known.seen[owner], known.recent[owner]
+    total, rest = quiet.sum(1), np.zeros_like(tired)
     pull, engagement = known.pull[owner], known.engagement[owner]
-    untouched, unbought, buy = (
-        np.ones((rows, CATEGORIES), np.float32),
-        np.ones(rows),
-        np.zeros(rows),
-    )
-    attention = np.mean((1 + np.arange(FEED)) ** -laws.POSITION)
+    untouched = np.ones((rows, CATEGORIES), np.float32)
+    unbought, buy = np.ones(rows), np.zeros(rows)
+    attention = np.float32(np.mean((1 + np.arange(FEED)) ** -laws.POSITION))
     for later in range(day, day + HORIZON):
         world.move_taste(hidden, pull, rng)
         world.move_needs(hidden, later, rng)
@@ -134,29 +133,45 @@ def _live_on(world, hidden, known, habit, day, rng):
         value = np.where(np.isfinite(value), value, 0).sum(1) / np.isfinite(value).sum(1)
         appeal = hidden.taste @ goods.vectors.T
         appeal += world.known_appeal(later, tired, seen) + goods.boost[hidden.cell, hidden.need]
+        shares = world.platform_shares(quiet, total) * FEED
         visit = np.exp(appeal)
-        visit /= visit.sum(1, keepdims=True) + np.exp(laws.ELSEWHERE)
-        click = attention / (1 + np.exp(-(appeal + value + laws.CLICK)))
+        visit /= visit.sum(1, keepdims=True) + np.float32(np.exp(laws.ELSEWHERE))
+        odds = appeal + (value + laws.CLICK)
+        click = attention / (1 + np.exp(-odds))
         comes = rng.random(rows) < habit * engagement
-        untouched *= 1 - comes[:, None] * (1 - (1 - visit) ** VISITS * (1 - click) ** shares)
+        missed = (1 - visit * np.exp(rest)) ** VISITS
+        missed *= _missed(attention / (1 + np.exp(-odds - rest)), shares)
+        untouched[comes] *= missed[comes]
         clicks = comes[:, None] * (VISITS * visit + shares * click)
 
-        one, need = np.arange(rows), hidden.need
+        need = hidden.need.copy()
         chance = world.buying_chance(hidden, one, need)
         spared = (1 - visit[one, need] * chance) ** VISITS
-        spared *= (1 - click[one, need] * chance) ** shares[one, need]
-        impulse = np.exp(-laws.IMPULSE * clicks.sum(1))
-        bought = comes * (1 - spared * impulse)
-        buy += unbought * bought
-        buyers = np.flatnonzero(rng.random(rows) < bought)
-        unbought[buyers] = 0
-        met = buyers[chance[buyers] > laws.IMPULSE]
-        world.satisfy(hidden, met, need[met], later)
+        spared *= _missed(click[one, need] * chance, shares[one, need])
+        impulse = comes * (1 - np.exp(-laws.IMPULSE * clicks.sum(1)))
+        met = comes * (1 - spared) * (chance > laws.IMPULSE)
+        buy += unbought * (1 - (1 - met) * (1 - impulse))
+        # A purchase closes the need for the days to come, so it is drawn; and it is a touch.
+        buys = rng.random(rows) < met
+        unbought *= ~buys & (rng.random(rows) >= impulse)
+        untouched[one, need] *= np.where(buys, 0, 1 / (1 - met))
+        buyers = np.flatnonzero(buys)
+        world.satisfy(hidden, buyers, need[buyers], later)
+        clicks[one, need] *= 1 - chance  # those that no purchase followed
         tired = laws.REST * tired + clicks
-        tired[met, need[met]] += laws.SATED
+        tired[buyers, need[buyers]] += laws.SATED
+        rest = laws.REST * rest + world.satiation * laws.TIRE * clicks
+        quiet *= laws.PLATFORM
+        total = laws.PLATFORM * total + clicks.sum(1)
         seen = laws.FADE * seen + laws.SEEN * comes[:, None] * shares
     mean = (known.n, copies)
     return Forecast(1 - untouched.reshape(*mean, -1).mean(1), buy.reshape(mean).mean(1))
+
+
+def _missed(click, shares):
+    """Chance that no slot is clicked where `shares` are expected: whole ones, and one or none."""
+    slots = np.floor(shares)
+    return (1 - click) ** slots * (1 - (shares - slots) * click)
 
 
 def ceiling(world, log, *, end, users=None, particles=1_000, rng):

@@ -315,11 +315,15 @@ class Laws:
         met = np.full((n, len(self.catalogue.consumable)), NEVER, np.int16)
         return Hidden(taste, core, *nothing, met)
 
-    def platform_shares(self, recent):
-        """The default policy: the share (users, 64) of a slate that each category gets."""
-        fond = recent + np.float32(0.1)
-        shares = fond * ((1 - EXPLORE) / fond.sum(1, keepdims=True))
-        return shares + np.float32(EXPLORE / CATEGORIES)
+    def platform_shares(self, recent, total=None):
+        """The default policy: the share (users, 64) of a slate that each category gets.
+
+        `recent` (users, 64) clicks remembered; `total` (users,) of all categories, by default
+        their sum.
+        """
+        total = recent.sum(1) if total is None else total
+        weight = (1 - EXPLORE) / (total + np.float32(0.1 * CATEGORIES))
+        return (recent + np.float32(0.1)) * weight[:, None] + np.float32(EXPLORE / CATEGORIES)
 
 
 MECHANISMS = tuple(f.name for f in fields(Laws))

@@ -116,8 +116,9 @@ class TestForecasts:
             log = world._log([town], [town.table(True)])
             touched, bought = outcomes(log, END, slice(None))
             error = np.sqrt(touched.mean(0) * (1 - touched.mean(0)) / copies)
-            # Slates and what they do to the next day enter by their mean: off by a hair.
-            assert (np.abs(touched.mean(0) - touch) < SIGMAS * error + 0.015).all()
+            # What clicks do to the next days enters by its mean: off by a hair.
+            assert (np.abs(touched.mean(0) - touch) < SIGMAS * error + 0.02).all()
+            assert abs(touched.mean() - touch.mean()) < 0.003
             assert abs(bought.mean() - buy) < SIGMAS * np.sqrt(buy * (1 - buy) / copies) + 0.01
 
     def test_do_not_see_what_comes_after(self, lived):
@@ -333,7 +334,7 @@ class TestNeeds:
             assert abs(worth.mean() - chance) <= SIGMAS * error
         # They do open where the clicks are, more often than the prior says.
         guided = ((hidden.kind == laws.GOALS) & (hidden.need == 3)).mean()
-        assert guided > 3 * expected[laws.GOALS, 3]
+        assert guided > 2 * expected[laws.GOALS, 3]
 
     def test_an_open_need_is_left_alone(self):
         world = World()
@@ -451,10 +452,11 @@ class TestWeights:
         assert (np.abs(times.mean(0) - expected) <= SIGMAS * error + 1e-9).all()
 
 
-def test_a_world_that_stands_still_is_learnt_exactly():
+def test_a_world_that_stands_still_is_learnt_exactly(monkeypatch):
     """Taste constant, no needs: the filter against weights of the prior, over all days at once."""
+    monkeypatch.setattr(module, "HORIZON", 1)
     world, end, copies = World(**OFF), 5, 30_000
-    simulation = world.simulate(80, end + HORIZON, rng=np.random.default_rng(19))
+    simulation = world.simulate(80, end + 1, rng=np.random.default_rng(19))
     users = np.array([2, 30, 61])
     forecast = ceiling(
         world, simulation.log, end=end, users=users, particles=6_000, rng=np.random.default_rng(20)
@@ -493,11 +495,10 @@ def test_a_world_that_stands_still_is_learnt_exactly():
         value = (GOODS.value * on_offer).sum(1) / on_offer.sum(1)
         click = attention.mean() / (1 + np.exp(-(appeal[likely] + value + laws.CLICK)))
         shares = FEED * world.platform_shares(stocks.recent[[user]])
-        missed = (1 - visit[likely]) ** VISITS * (1 - click) ** shares
-        # Three days with one taste and one habit.
-        grid = habit.ppf((np.arange(40) + 0.5) / 40)
-        chance = 1 - np.mean([((1 - h * (1 - missed)) ** HORIZON).mean(0) for h in grid], axis=0)
-        np.testing.assert_allclose(forecast.touch[k], chance, atol=0.03)
+        # A share of 2.3 slots is two slots, and a third with a chance of .3.
+        missed = (1 - click) ** (shares // 1) * (1 - shares % 1 * click)
+        chance = habit.mean() * (1 - (1 - visit[likely]) ** VISITS * missed).mean(0)
+        np.testing.assert_allclose(forecast.touch[k], chance, atol=0.02)
 
 
 def test_the_log_leaves_room_above_hand_features():

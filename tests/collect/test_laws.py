@@ -443,3 +443,7 @@ def test_the_default_policy_mixes_clicks_with_chance():
     np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
     expected = (1 - laws.EXPLORE) * 0.937 + laws.EXPLORE / CATEGORIES
     assert shares[1, 7] == pytest.approx(expected, rel=1e-6)
+    # Of a category without clicks among as many: the same as with the others' clicks written out.
+    quiet = np.zeros((1, CATEGORIES), np.float32)
+    alone = only().platform_shares(quiet, np.float32([93.6]))
+    np.testing.assert_allclose(alone[0, 0], shares[1, 0], rtol=1e-6)
