@@ -40,18 +40,31 @@ def run(seed):
     """
     streams = np.random.default_rng(seed).spawn(6)
     world, n_days = World(), DAYS[-1] + HORIZON
-    others = world.simulate(TRAINED, n_days, rng=streams[0], impressions=False).log
+    others = world.simulate(
+        TRAINED, n_days, rng=streams[0], impressions=False
+    ).log
     simulation = world.simulate(ASKED, n_days, rng=streams[1])
     log = simulation.log
-    filters = [ceiling(world, log, end=DAYS, particles=PARTICLES, rng=r) for r in streams[2:4]]
-    truths = [oracle(world, simulation, end=day, copies=COPIES, rng=streams[4]) for day in DAYS]
+    filters = [
+        ceiling(world, log, end=DAYS, particles=PARTICLES, rng=r)
+        for r in streams[2:4]
+    ]
+    truths = [
+        oracle(world, simulation, end=day, copies=COPIES, rng=streams[4])
+        for day in DAYS
+    ]
 
     figures = {}
     for question, columns in (("touch", CATEGORIES), ("buy", 1)):
         happened = np.concatenate([label(question, log, day) for day in DAYS])
         user = np.tile(np.repeat(np.arange(ASKED), columns), len(DAYS))
-        by_hand = np.concatenate([hand_features(question, others, log, day) for day in DAYS])
-        one, two = (np.concatenate([getattr(f, question).ravel() for f in fs]) for fs in filters)
+        by_hand = np.concatenate(
+            [hand_features(question, others, log, day) for day in DAYS]
+        )
+        one, two = (
+            np.concatenate([getattr(f, question).ravel() for f in fs])
+            for fs in filters
+        )
         known = np.concatenate([getattr(f, question).ravel() for f in truths])
         found, room = bootstrap_auc(
             happened, (one + two) / 2, user, rng=streams[5], against=by_hand
@@ -69,7 +82,9 @@ def run(seed):
 
 def label(question, log, day):
     """What happened in the days from `day` on, a row a user or a user's category."""
-    return {"touch": touches, "buy": buys}[question](log, FIRST_DAY + day, HORIZON).ravel()
+    return {"touch": touches, "buy": buys}[question](
+        log, FIRST_DAY + day, HORIZON
+    ).ravel()
 
 
 def hand_features(question, others, log, day):
@@ -82,5 +97,7 @@ def hand_features(question, others, log, day):
 def features(question, log, day):
     """Recency, frequency and money: of the user, or of the user's dealings with a category."""
     categories = {"touch": CATEGORIES, "buy": None}[question]
-    found = recency_frequency_money(log, end=FIRST_DAY + day, categories=categories)
+    found = recency_frequency_money(
+        log, end=FIRST_DAY + day, categories=categories
+    )
     return np.log1p(found).reshape(-1, len(FEATURES))

@@ -26,7 +26,9 @@ def run(seed):
 
     def bought(end, days):
         """How often each customer bought from each category in the days before `end`."""
-        features = hand.recency_frequency_money(log, end=end, days=days, categories=64)
+        features = hand.recency_frequency_money(
+            log, end=end, days=days, categories=64
+        )
         return features[..., hand.FEATURES.index("purchases")].astype(float)
 
     first = log.start + FROZEN
@@ -36,14 +38,26 @@ def run(seed):
         new, lately = bought(day, WINDOW), bought(day, AHEAD)
         label = splits.touches(log, day, AHEAD)
         asked = label.any(axis=1) & old.any(axis=1)
-        season = (lately.sum(0) / lately.sum()) / np.maximum(old.sum(0) / old.sum(), 1e-9)
+        season = (lately.sum(0) / lately.sum()) / np.maximum(
+            old.sum(0) / old.sum(), 1e-9
+        )
         pictures = (
             old + old.sum(0) / old.sum(),
             old * season + lately.sum(0) / lately.sum(),
             new + new.sum(0) / new.sum(),
         )
-        best = [np.argsort(-picture[asked], axis=1, kind="stable")[:, :5] for picture in pictures]
-        hits = [np.take_along_axis(label[asked], top, axis=1).mean(1) for top in best]
+        best = [
+            np.argsort(-picture[asked], axis=1, kind="stable")[:, :5]
+            for picture in pictures
+        ]
+        hits = [
+            np.take_along_axis(label[asked], top, axis=1).mean(1)
+            for top in best
+        ]
         shares.append([hit.mean() for hit in hits])
         users.append(int(asked.sum()))
-    return {"shares": shares, "users": users, "beyond_season": interval(hits[2] - hits[1])}
+    return {
+        "shares": shares,
+        "users": users,
+        "beyond_season": interval(hits[2] - hits[1]),
+    }

@@ -22,31 +22,40 @@ SPAN = 28  # days
 def run(seed):
     log, _ = datasets.load("online-retail").clean()
     span = (log.end - log.start).astype(int) // SPAN
-    by_span = np.stack([purchases(log, log.start + SPAN * (k + 1)) for k in range(span)], axis=1)
+    by_span = np.stack(
+        [purchases(log, log.start + SPAN * (k + 1)) for k in range(span)],
+        axis=1,
+    )
     counts = purchases(log, log.end, (log.end - log.start).astype(int))
     counts = counts[counts.sum(axis=1) >= 20]
     return {
         "components": components(np.log1p(counts), np.random.default_rng(seed)),
-        "likeness": [likeness(spans) for spans in (by_span, shuffled(by_span, seed))],
+        "likeness": [
+            likeness(spans) for spans in (by_span, shuffled(by_span, seed))
+        ],
         "diversity": diversity(counts, np.random.default_rng(seed)),
     }
 
 
 def purchases(log, end, days=SPAN):
     """Purchases (users, 64) in the days before `end`."""
-    features = hand.recency_frequency_money(log, end=end, days=days, categories=64)
+    features = hand.recency_frequency_money(
+        log, end=end, days=days, categories=64
+    )
     return features[..., hand.FEATURES.index("purchases")].astype(float)
 
 
 def components(table, rng):
     mixed = np.stack([rng.permutation(column) for column in table.T], axis=1)
-    found, null = (np.linalg.eigvalsh(np.cov(t.T))[::-1] for t in (table, mixed))
+    found, null = (
+        np.linalg.eigvalsh(np.cov(t.T))[::-1] for t in (table, mixed)
+    )
     found, null = found / found.sum(), null / null.sum()
     return [found.tolist(), null.tolist(), int((found > null.max()).sum())]
 
 
 def shuffled(by_span, seed):
-    """Each user's purchases dealt anew to spans that keep their sizes: the same law as shuffling."""
+    """Each user's purchases dealt anew to spans of the same sizes: as good as shuffling."""
     rng = np.random.default_rng(seed)
     mixed = np.zeros_like(by_span)
     for user, spans in enumerate(by_span):
@@ -63,14 +72,20 @@ def likeness(by_span):
     for lag in range(1, 9):
         both = (length[:, lag:] > 0) & (length[:, :-lag] > 0)
         cosine = np.einsum("usc,usc->us", by_span[:, lag:], by_span[:, :-lag])
-        found.append((cosine[both] / (length[:, lag:] * length[:, :-lag])[both]).mean())
+        found.append(
+            (cosine[both] / (length[:, lag:] * length[:, :-lag])[both]).mean()
+        )
     return found
 
 
 def diversity(counts, rng):
     everybody = counts.sum(axis=0) / counts.sum()
-    null = np.stack([rng.multinomial(int(n), everybody) for n in counts.sum(axis=1)])
-    return [[float(np.median(effective(t))), unlikeness(t)] for t in (counts, null)]
+    null = np.stack(
+        [rng.multinomial(int(n), everybody) for n in counts.sum(axis=1)]
+    )
+    return [
+        [float(np.median(effective(t))), unlikeness(t)] for t in (counts, null)
+    ]
 
 
 def effective(counts):
