@@ -20,11 +20,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+from python_calamine import CalamineError
 
 from recsys_evo.collect.events import Log, Source, categories_from_titles
 
 # What reading a file that is cut short, altered or not there raises.
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile)
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, CalamineError)
 
 
 class DataUnavailable(OSError):
@@ -288,7 +289,7 @@ def _table(file, nrows=None):
     # codes that look like numbers are text all the same
     codes = {"InvoiceNo": str, "StockCode": str}
     if file.suffix == ".xlsx":
-        return pd.read_excel(file, dtype=codes, nrows=nrows, engine="openpyxl")
+        return pd.read_excel(file, dtype=codes, nrows=nrows, engine="calamine")
     return pd.read_csv(file, dtype=codes, nrows=nrows)
 
 

@@ -246,7 +246,7 @@ def test_files_cut_short(tmp_path):
     (tmp_path / "shop.csv.gz").unlink()
     content = (tmp_path / "shop.xlsx").read_bytes()
     (tmp_path / "shop.xlsx").write_bytes(content[:-100])
-    unavailable(RETAIL, "shop.xlsx cannot be read (BadZipFile", folder=tmp_path)
+    unavailable(RETAIL, "shop.xlsx cannot be read (", folder=tmp_path)
     shutil.copytree(FIXTURES / "ml-100k", tmp_path / "ml-100k")
     data = tmp_path / "ml-100k" / "u.data"
     data.write_bytes(data.read_bytes()[:-14])
