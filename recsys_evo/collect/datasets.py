@@ -1,9 +1,9 @@
 """Real logs, brought into the same table as the simulated one.
 
 `load(name)` looks for a data set's official files in the folder that the variable
-`RECSYS_EVO_DATA` names, then in `../shared/data` beside the checkout, then in the cache, and at
-last at the official address; `card(name)` says what the data are, what may be done with them, and
-where they mislead. Chapter 03 is about them; from chapter 01 on, every chapter meets one.
+`RECSYS_EVO_DATA` names, then beside the checkout, then in the cache, and at last at the official
+address; `card(name)` says what the data are, what may be done with them, and where they mislead.
+Chapter 03 is about them; from chapter 01 on, every chapter meets one.
 """
 
 import contextlib
