@@ -40,6 +40,7 @@ depend on taste. No number here was fitted to a real log.
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -101,7 +102,7 @@ class Truth:
         return Hidden(self.taste[users, day], self.core[users, day], *needs, self.met[users, day])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Simulation:
     """What `World.simulate` gives: the `log` that a platform would see, and the `truth`."""
 
@@ -146,7 +147,7 @@ class World(Laws):
         return Simulation(self._log(towns, tables), truth)
 
     def _day_with(self, policy, towns, day, rng):
-        log = self._log(towns, [town.table(True, day) for town in towns])
+        log = _LogSoFar(lambda: self._log(towns, [town.table(True, day) for town in towns]))
         active = [town.wake(day) for town in towns]
         offset = np.cumsum([0] + [town.n_users for town in towns])
         users = np.concatenate([a + o for a, o in zip(active, offset)])
@@ -340,6 +341,26 @@ class _Town:
                 fed, self.propensity.ravel()[session * FEED + slot * fed], nothing
             ),
         }
+
+
+class _LogSoFar:
+    """The log of the days before, put together when a policy first looks at it.
+
+    Most policies learn now and then, and some never: a log a day would cost more than the world.
+    """
+
+    def __init__(self, make):
+        self._make = make
+
+    @cached_property
+    def _log(self):
+        return self._make()
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    def __len__(self):
+        return len(self._log)
 
 
 def _slates(items, propensities, n_users):
