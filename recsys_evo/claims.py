@@ -33,6 +33,7 @@ from tqdm import tqdm
 from recsys_evo.evaluate.forecasts import interval
 
 _COLUMNS = ("claim", "margin", "found", "low", "high", "kind", "verdict")
+_BOUNDS = {"at least": "≥", "at most": "≤"}
 _PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "tensorflow", "keras")
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -44,15 +45,16 @@ class ClaimContradicted(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement that is true if a figure is at least `margin`.
+    """A statement that is true if a figure is at least `margin`, or at most.
 
     Attributes
     ----------
     statement : str, in the reader's words, without the measured number.
-    margin : float, written down before the run. Turn the sign round for «at most».
+    margin : float, written down before the run.
     point, low, high : float, the figure and its interval.
     values : tuple of float, one a seed; empty for an interval over users.
     kind : "live" (computed in this cell) or "stored" (read from `book/results`).
+    bound : "at least" or "at most": on which side of the margin the figure should lie.
 
     Raises
     ------
@@ -66,6 +68,7 @@ class Claim:
     high: float
     values: tuple = ()
     kind: str = "live"
+    bound: str = "at least"
 
     def __post_init__(self):
         figures = (self.margin, self.low, self.point, self.high)
@@ -77,24 +80,32 @@ class Claim:
             )
         if self.kind not in ("live", "stored"):
             raise ValueError(f'`kind` must be "live" or "stored". Received: kind={self.kind!r}')
+        if self.bound not in _BOUNDS:
+            raise ValueError(
+                f'`bound` must be "at least" or "at most". Received: bound={self.bound!r}'
+            )
 
     @classmethod
-    def over_seeds(cls, statement, values, *, margin, kind="live"):
+    def over_seeds(cls, statement, values, *, margin, kind="live", bound="at least"):
         """Claim about the mean of `values`, one a seed, with its 95% Student's t interval."""
         values = tuple(float(value) for value in values)
-        return cls(statement, margin, *interval(values), values, kind)
+        return cls(statement, margin, *interval(values), values, kind, bound)
 
     @classmethod
-    def over_users(cls, statement, found, *, margin, kind="live"):
+    def over_users(cls, statement, found, *, margin, kind="live", bound="at least"):
         """Claim about `found`: (point, low, high), as `bootstrap_auc` gives it."""
-        return cls(statement, margin, *(float(figure) for figure in found), kind=kind)
+        found = (float(figure) for figure in found)
+        return cls(statement, margin, *found, kind=kind, bound=bound)
 
     @property
     def verdict(self):
         """ "holds", "undecided" or "contradicted"."""
-        if self.low >= self.margin:
+        low, high = self.low - self.margin, self.high - self.margin
+        if self.bound == "at most":
+            low, high = -high, -low
+        if low >= 0:
             return "holds"
-        return "contradicted" if self.high < self.margin else "undecided"
+        return "contradicted" if high < 0 else "undecided"
 
 
 def table(*claims, words=None):
@@ -140,7 +151,8 @@ class Table:
         self._rows = [
             [
                 claim.statement,
-                *(f"{figure:.4g}" for figure in (claim.margin, claim.point, claim.low, claim.high)),
+                f"{_BOUNDS[claim.bound]} {claim.margin:.4g}",
+                *(f"{figure:.4g}" for figure in (claim.point, claim.low, claim.high)),
                 words.get(claim.kind, claim.kind),
                 words.get(claim.verdict, claim.verdict),
             ]

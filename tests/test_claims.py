@@ -40,6 +40,22 @@ def test_the_verdict_turns_on_the_whole_interval(low, high, verdict):
     assert Claim("x", 0.5, (low + high) / 2, low, high).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.3, 0.5, "holds"), (0.4, 0.501, "undecided"), (0.501, 0.7, "contradicted")],
+)
+def test_at_most_turns_the_margin_round(low, high, verdict):
+    claim = Claim("x", 0.5, (low + high) / 2, low, high, bound="at most")
+    assert claim.verdict == verdict
+    if verdict != "contradicted":
+        assert "≤ 0.5" in repr(table(claim))
+
+
+def test_a_bound_is_one_of_two():
+    with pytest.raises(ValueError, match="`bound` must be .* Received: bound='near'"):
+        Claim("x", 0.5, 1, 1, 1, bound="near")
+
+
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=9), st.floats(-10, 10))
 def test_over_seeds_is_a_t_test_against_the_margin(values, margin):
     if np.std(values) < 1e-3:
@@ -78,7 +94,7 @@ def test_table_shows_itself_and_its_verdicts():
     head, first, second = repr(shown).splitlines()
     assert head.split() == ["claim", "margin", "found", "low", "high", "kind", "verdict"]
     assert first.split()[-6:] == ["0", "0.2", "0.1", "0.3", "live", "holds"]
-    assert second.startswith("it will rain & pour  0 ")
+    assert second.startswith("it will rain & pour  ≥ 0 ")
     page = shown._repr_html_()
     assert page.count("<tr>") == 3
     assert "it will rain &amp; pour" in page
