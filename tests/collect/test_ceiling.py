@@ -97,10 +97,12 @@ class TestForecasts:
     def test_agree_with_many_lives_of_one_user(self, lived):
         """The oracle averages chances; here users are copied and their next days simulated."""
         world, copies = World(contagion=0), 4_000
-        users = np.array([11, 40])
         simulation = world.simulate(USERS, END, rng=np.random.default_rng(4))
+        kind, _, age, _ = simulation.truth.needs[:, END].T
+        cases = ((kind == 0), (kind == laws.ERRANDS) & (age == 0), (kind == laws.GOALS) & (age > 3))
+        users = np.array([np.flatnonzero(case)[0] for case in cases])
         forecast = oracle(
-            world, simulation, end=END, users=users, copies=2_000, rng=np.random.default_rng(5)
+            world, simulation, end=END, users=users, copies=4_000, rng=np.random.default_rng(5)
         )
         *_, (_, stocks, _) = module._replay(world, simulation.log, END)
         for user, touch, buy in zip(users, forecast.touch, forecast.buy):
@@ -120,6 +122,7 @@ class TestForecasts:
             assert (np.abs(touched.mean(0) - touch) < SIGMAS * error + 0.02).all()
             assert abs(touched.mean() - touch.mean()) < 0.003
             assert abs(bought.mean() - buy) < SIGMAS * np.sqrt(buy * (1 - buy) / copies) + 0.01
+        assert forecast.buy[1] > 0.3
 
     def test_do_not_see_what_comes_after(self, lived):
         events, users = lived.log.events, np.arange(60)
