@@ -52,7 +52,7 @@ def test_at_most_turns_the_margin_round(low, high, verdict):
 
 
 def test_a_bound_is_one_of_two():
-    with pytest.raises(ValueError, match="`bound` must be .* Received: bound='near'"):
+    with pytest.raises(ValueError, match=r"`bound` must be .* Received: bound='near'"):
         Claim("x", 0.5, 1, 1, 1, bound="near")
 
 
