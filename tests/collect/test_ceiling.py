@@ -1,5 +1,7 @@
 """Oracle and ceiling: calibrated, and each step of the filter against its exact counterpart."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import sparse, stats
@@ -100,7 +102,7 @@ class TestForecasts:
         simulation = world.simulate(USERS, END, rng=np.random.default_rng(4))
         kind, _, age, _ = simulation.truth.needs[:, END].T
         cases = ((kind == 0), (kind == laws.ERRANDS) & (age == 0), (kind == laws.GOALS) & (age > 3))
-        users = np.array([np.flatnonzero(case)[0] for case in cases])
+        users = np.array([np.argmax(case * simulation.truth.habit) for case in cases])
         forecast = oracle(
             world, simulation, end=END, users=users, copies=4_000, rng=np.random.default_rng(5)
         )
@@ -122,7 +124,21 @@ class TestForecasts:
             assert (np.abs(touched.mean(0) - touch) < SIGMAS * error + 0.02).all()
             assert abs(touched.mean() - touch.mean()) < 0.003
             assert abs(bought.mean() - buy) < SIGMAS * np.sqrt(buy * (1 - buy) / copies) + 0.01
-        assert forecast.buy[1] > 0.3
+
+    def test_follow_the_taste_as_it_moves(self, lived):
+        """Where every day is a life event, today's taste says nothing of tomorrow."""
+        world, truth = World(shift=1 / laws.EVENT), lived.truth
+        other = dataclasses.replace(lived, truth=dataclasses.replace(truth, taste=-truth.taste))
+        one, two = (
+            oracle(world, s, end=5, users=[0, 1], rng=np.random.default_rng(22))
+            for s in (lived, other)
+        )
+        np.testing.assert_array_equal(one.touch, two.touch)
+
+    def test_ask_whether_not_how_often(self, lived, monkeypatch):
+        monkeypatch.setattr(laws, "IMPULSE", 0.3)
+        buy = oracle(World(), lived, end=5, users=np.arange(20), rng=np.random.default_rng(23)).buy
+        assert 0.9 < buy.max() <= 1
 
     def test_do_not_see_what_comes_after(self, lived):
         events, users = lived.log.events, np.arange(60)
@@ -350,12 +366,13 @@ class TestNeeds:
 
     def test_purchases_close_needs_and_start_cycles(self, lived):
         world, day = World(), 3
-        seen = list(module._replay(world, lived.log, day))[day - 1][2]
+        _, stocks, seen = list(module._replay(world, lived.log, day + 1))[day]
         user, slot = (part[0] for part in np.nonzero(seen.bought))
         category = seen.what[user, slot]
         cloud = a_cloud(world, n_users=USERS, particles=4)
         world.open(cloud.hidden, np.arange(4 * USERS), laws.GOALS, category, cloud.rng)
-        cloud.shop(day, seen)
+        known = module._Known(stocks, np.zeros((USERS, 6), np.float32), np.arange(USERS))
+        cloud.live(day, known, seen)
         mine = slice(4 * user, 4 * user + 4)
         assert (cloud.hidden.kind[mine] == laws.NONE).all()
         nobody = np.repeat(~seen.bought.any(1), 4)
@@ -372,6 +389,7 @@ class TestWeights:
         buyers = np.flatnonzero(seen.bought.any(1) & seen.came)[:4]
         others = np.flatnonzero(seen.came & ~seen.bought.any(1))[:4]
         users = np.concatenate([buyers, others])
+        seen.read[users[0], 0] = np.log(laws.LONGEST)  # at least so long: no more is known
         cloud = a_cloud(world, len(users), particles, seed=16)
         hidden, rng = cloud.hidden, np.random.default_rng(17)
         rows = len(users) * particles
@@ -429,6 +447,12 @@ class TestWeights:
         known = module._Known(stocks, np.zeros((3, 6), np.float32), np.arange(3))
         cloud.live(0, known, a_day(n_users=3))
         assert (cloud.weight == 0).all()
+
+    def test_count_in_the_forecast(self):
+        cloud = a_cloud(World(), n_users=2, particles=5)
+        cloud.weight[:, 3] = 200
+        expected = cloud.hidden.taste[[3, 8]].repeat(5, axis=0)
+        np.testing.assert_array_equal(cloud.state().taste, expected)
 
     def test_resampling_keeps_expected_counts(self):
         particles, weight = 8, np.array([0.02, 0.3, 0, 0.18, 0.25, 0.05, 0.1, 0.1])

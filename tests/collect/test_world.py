@@ -286,6 +286,13 @@ class TestDefaultPolicy:
         assert_chances(times.ravel(), (total * even).ravel(), group, error)
         assert times[even == 0].sum() == 0
 
+    def test_slots_are_dealt_by_chance(self, lived):
+        """A category's place in the slate says nothing: the mean of 0 to 9 in all of them."""
+        shown = lived.log.events.query("action == 'impression'")
+        category, position = shown["category"].to_numpy(), shown["position"].to_numpy()
+        off, n = np.bincount(category, position - (FEED - 1) / 2), np.bincount(category)
+        assert (np.abs(off) < SIGMAS * np.sqrt(n * (FEED**2 - 1) / 12)).all()
+
     def test_clicks_carry_the_propensity_of_their_slot(self, lived):
         events = lived.log.events
         fed = events[events["position"] >= 0]
