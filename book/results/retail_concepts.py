@@ -29,9 +29,11 @@ def run(seed):
     counts = purchases(log, log.end, (log.end - log.start).astype(int))
     counts = counts[counts.sum(axis=1) >= 20]
     return {
-        "components": components(np.log1p(counts), np.random.default_rng(seed)),
+        "components": components(counts, np.random.default_rng(seed)),
         "likeness": [
-            likeness(spans) for spans in (by_span, shuffled(by_span, seed))
+            likeness(by_span),
+            likeness(shuffled(by_span, seed)),
+            between(by_span),
         ],
         "diversity": diversity(counts, np.random.default_rng(seed)),
     }
@@ -45,13 +47,18 @@ def purchases(log, end, days=SPAN):
     return features[..., hand.FEATURES.index("purchases")].astype(float)
 
 
-def components(table, rng):
-    mixed = np.stack([rng.permutation(column) for column in table.T], axis=1)
+def components(counts, rng):
+    table = np.log1p(counts)
+    mixed = np.stack([rng.permutation(c) for c in table.T], axis=1)
     found, null = (
         np.linalg.eigvalsh(np.cov(t.T))[::-1] for t in (table, mixed)
     )
     found, null = found / found.sum(), null / null.sum()
-    return [found.tolist(), null.tolist(), int((found > null.max()).sum())]
+    first = (table - table.mean(axis=0)) @ np.linalg.eigh(np.cov(table.T))[1][
+        :, -1
+    ]
+    busy = np.corrcoef(first, np.log(counts.sum(axis=1)))[0, 1] ** 2
+    return [found, null, int((found > null.max()).sum()), busy]
 
 
 def shuffled(by_span, seed):
@@ -75,6 +82,22 @@ def likeness(by_span):
         found.append(
             (cosine[both] / (length[:, lag:] * length[:, :-lag])[both]).mean()
         )
+    return found
+
+
+def between(by_span):
+    """Likeness of spans of two different customers, over all pairs of them."""
+    length = np.linalg.norm(by_span, axis=2)
+    mix = by_span / np.where(length > 0, length, 1)[..., None]
+    found = []
+    for lag in range(1, 9):
+        total, pairs = 0.0, 0
+        for k in range(by_span.shape[1] - lag):
+            cosines = mix[:, k + lag] @ mix[:, k].T
+            total += cosines.sum() - np.trace(cosines)
+            both = np.outer(length[:, k + lag] > 0, length[:, k] > 0)
+            pairs += both.sum() - np.trace(both)
+        found.append(total / pairs)
     return found
 
 
