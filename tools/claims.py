@@ -34,9 +34,9 @@ def claims_of(path: Path) -> tuple[list[dict], str | None]:
 def row(claim: dict) -> str:
     """Return a claim as a line of the table."""
     low, high, margin = (f"{claim[name]:.4g}" for name in ("low", "high", "margin"))
-    interval = f"[{low}, {high}]"
+    interval, margin = f"[{low}, {high}]", f"{claim['bound']} {margin}"
     return (
-        f"  {claim['verdict']:<13} {claim['kind']:<7} {interval:<22} margin {margin:<8} "
+        f"  {claim['verdict']:<13} {claim['kind']:<7} {interval:<22} {margin:<16} "
         f"{claim['statement']}"
     )
 
