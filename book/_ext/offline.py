@@ -22,11 +22,15 @@ def bring_mathjax(app, exception):
     if exception or app.builder.format != "html":
         return
     carrier = distribution("sphinx-mathjax-offline")
-    source = Path(carrier.locate_file("sphinx-mathjax-offline/static/mathjax"))
+    source = Path(
+        carrier.locate_file("sphinx-mathjax-offline/static/mathjax")
+    )
     target = Path(app.outdir, "_static", "mathjax")
     for name in WANTED:
         if (source / name).is_dir():
-            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+            shutil.copytree(
+                source / name, target / name, dirs_exist_ok=True
+            )
         else:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / name, target / name)

@@ -56,7 +56,9 @@ def run(seed):
 
     figures = {}
     for question, columns in (("touch", CATEGORIES), ("buy", 1)):
-        happened = np.concatenate([label(question, log, day) for day in DAYS])
+        happened = np.concatenate(
+            [label(question, log, day) for day in DAYS]
+        )
         user = np.tile(np.repeat(np.arange(ASKED), columns), len(DAYS))
         by_hand = np.concatenate(
             [hand_features(question, others, log, day) for day in DAYS]
@@ -65,9 +67,15 @@ def run(seed):
             np.concatenate([getattr(f, question).ravel() for f in fs])
             for fs in filters
         )
-        known = np.concatenate([getattr(f, question).ravel() for f in truths])
+        known = np.concatenate(
+            [getattr(f, question).ravel() for f in truths]
+        )
         found, room = bootstrap_auc(
-            happened, (one + two) / 2, user, rng=streams[5], against=by_hand
+            happened,
+            (one + two) / 2,
+            user,
+            rng=streams[5],
+            against=by_hand,
         )
         figures[question] = {
             "rfm": auc(happened, by_hand),
@@ -90,7 +98,9 @@ def label(question, log, day):
 def hand_features(question, others, log, day):
     """Chances by a logistic regression that learnt from `others` on the same day."""
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    model.fit(features(question, others, day), label(question, others, day))
+    model.fit(
+        features(question, others, day), label(question, others, day)
+    )
     return model.predict_proba(features(question, log, day))[:, 1]
 
 

@@ -29,7 +29,9 @@ def run(seed):
         features = hand.recency_frequency_money(
             log, end=end, days=days, categories=64
         )
-        return features[..., hand.FEATURES.index("purchases")].astype(float)
+        return features[..., hand.FEATURES.index("purchases")].astype(
+            float
+        )
 
     first = log.start + FROZEN
     old = bought(first, WINDOW)

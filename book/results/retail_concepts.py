@@ -54,9 +54,9 @@ def components(counts, rng):
         np.linalg.eigvalsh(np.cov(t.T))[::-1] for t in (table, mixed)
     )
     found, null = found / found.sum(), null / null.sum()
-    first = (table - table.mean(axis=0)) @ np.linalg.eigh(np.cov(table.T))[1][
-        :, -1
-    ]
+    first = (table - table.mean(axis=0)) @ np.linalg.eigh(
+        np.cov(table.T)
+    )[1][:, -1]
     busy = np.corrcoef(first, np.log(counts.sum(axis=1)))[0, 1] ** 2
     return [found, null, int((found > null.max()).sum()), busy]
 
@@ -78,9 +78,13 @@ def likeness(by_span):
     found = []
     for lag in range(1, 9):
         both = (length[:, lag:] > 0) & (length[:, :-lag] > 0)
-        cosine = np.einsum("usc,usc->us", by_span[:, lag:], by_span[:, :-lag])
+        cosine = np.einsum(
+            "usc,usc->us", by_span[:, lag:], by_span[:, :-lag]
+        )
         found.append(
-            (cosine[both] / (length[:, lag:] * length[:, :-lag])[both]).mean()
+            (
+                cosine[both] / (length[:, lag:] * length[:, :-lag])[both]
+            ).mean()
         )
     return found
 
@@ -107,13 +111,16 @@ def diversity(counts, rng):
         [rng.multinomial(int(n), everybody) for n in counts.sum(axis=1)]
     )
     return [
-        [float(np.median(effective(t))), unlikeness(t)] for t in (counts, null)
+        [float(np.median(effective(t))), unlikeness(t)]
+        for t in (counts, null)
     ]
 
 
 def effective(counts):
     share = counts / counts.sum(axis=1, keepdims=True)
-    return np.exp(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=1))
+    return np.exp(
+        -(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)
+    )
 
 
 def unlikeness(counts):

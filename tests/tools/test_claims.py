@@ -2,7 +2,7 @@
 
 SAY = """
 import json, os
-claim = dict(statement="{statement}", margin=0.0, low={low}, high=0.2, kind="live",
+claim = dict(statement="{statement}", margin=0.0, bound="at most", low={low}, high=0.2, kind="live",
              verdict="{verdict}")
 with open(os.environ["RECSYS_EVO_CLAIMS_FILE"], "a") as record:
     print(json.dumps(claim), file=record)
@@ -22,6 +22,7 @@ def test_claims_that_hold_or_are_undecided_pass(small_book):
     (line,) = (line for line in done.stdout.splitlines() if "a beats b" in line)
     assert line.split()[0] == "holds"
     assert "[0.1, 0.2]" in line
+    assert "at most 0" in line
     assert "holds: 1, undecided: 1, contradicted: 0" in done.stdout
 
 
