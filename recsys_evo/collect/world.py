@@ -33,7 +33,7 @@ liking that grows with mere exposure (Zajonc 1968) and fades with repetition; re
 purchase that narrows from a wide set to a few (Hauser & Wernerfelt 1990; Moe 2003 tells
 goal-directed from idle visits by the clicks); regular intervals between purchases of consumables
 (Ehrenberg 1972); examination that falls with the position (Craswell et al. 2008). What is ours:
-every number below, the line of categories, at most one need at a time, and needs that do not
+every number in `laws`, the line of categories, at most one need at a time, and needs that do not
 depend on taste. No number here was fitted to a real log.
 """
 
