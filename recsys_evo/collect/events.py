@@ -14,6 +14,7 @@ import pandas as pd
 # From shown to rated. The order is the order of the categorical, not a scale of worth.
 ACTIONS = ("impression", "view", "click", "cart", "purchase", "return",
            "like", "comment", "share", "follow", "rate")  # fmt: skip
+IMPRESSION, PURCHASE, RETURN = map(ACTIONS.index, ("impression", "purchase", "return"))
 ACTION = pd.CategoricalDtype(ACTIONS, ordered=True)
 
 # Column: (type, value where the log does not know). None: must be given.
@@ -181,8 +182,12 @@ class Log:
     @property
     def touch(self):
         """(events,) bool: True where the user acted, so neither an impression nor a return."""
-        codes = self.events["action"].cat.codes.to_numpy()
-        return (codes != ACTIONS.index("impression")) & (codes != ACTIONS.index("return"))
+        return touching(self.events["action"].cat.codes.to_numpy())
+
+    @property
+    def purchase(self):
+        """(events,) bool: True where the user bought."""
+        return self.events["action"].cat.codes.to_numpy() == PURCHASE
 
     def where(self, mask):
         """The log of the rows where `mask`, (events,) bool, is True; codes and tables stay."""
@@ -204,6 +209,11 @@ class Log:
         if not len(self):
             raise ValueError("an empty log has neither `start` nor `end`. Received: 0 events")
         return self.events["time"].to_numpy()
+
+
+def touching(codes):
+    """Which action codes, an int array, are touches: see `Log.touch`."""
+    return (codes != IMPRESSION) & (codes != RETURN)
 
 
 def group_categories(log, n):

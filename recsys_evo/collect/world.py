@@ -47,12 +47,12 @@ import pandas as pd
 from scipy import sparse
 
 from . import laws
-from .events import ACTIONS, Log, Source
+from .events import ACTIONS, IMPRESSION, PURCHASE, Log, Source
 from .laws import CATEGORIES, FEED, ITEMS, VISITS, Hidden, Laws, Stocks
 
 TOWN = 1_000  # friendships stay within a town of at most so many users
 FIRST_DAY = np.datetime64("2024-01-01")  # a Monday
-IMPRESSION, CLICKED, PURCHASE = (ACTIONS.index(a) for a in ("impression", "click", "purchase"))
+CLICKED = ACTIONS.index("click")
 SOURCE = Source("world", "1", "CC0-1.0", "recsys_evo.collect.world")
 
 

@@ -9,7 +9,7 @@ Chapters 01 and 02 use it as the simple rival that every network has to beat; ch
 
 import numpy as np
 
-from recsys_evo.prepare.splits import midnight, positive, purchase, room_for_categories, user_codes
+from recsys_evo.prepare.splits import midnight, positive, room_for_categories, user_codes
 
 # Touching and buying are told apart: a shopper who looks every day may buy once a month.
 FEATURES = ("days since touch", "touches", "days since purchase", "purchases", "money")
@@ -51,7 +51,7 @@ def recency_frequency_money(log, *, end, days=64, users=None, categories=None):
         shape += (room_for_categories(log, categories),)
         cell = cell * categories + log.events["category"].to_numpy()[rows]
     age = np.ceil((stop - time[rows]) / np.timedelta64(1, "D")).astype(np.float32)
-    bought = purchase(log)[rows]
+    bought = log.purchase[rows]
     paid = log.events["amount"].to_numpy()[rows[bought]]
 
     features = np.empty((np.prod(shape), len(FEATURES)), np.float32)

@@ -12,17 +12,24 @@
 Chapter 02 shows the first one; chapters 04, 05 and 06 learn from them.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.sparse import csr_array
 from scipy.spatial.distance import pdist
 
-from recsys_evo.prepare.splits import midnight, positive, purchase, room_for_categories, user_codes
+from recsys_evo.collect.events import PURCHASE, touching
+from recsys_evo.prepare.splits import midnight, positive, room_for_categories, user_codes
 
 CHANNELS = ("clicks", "dwell seconds", "amount")
-_BLOCK = 100  # users at a time: 100 images of 64 x 64 x 3 fit into the processor's cache
+_BLOCK = 75 * 64 * 64  # cells at a time: so many fit into a processor's cache
 
 
-def behaviour_images(log, *, end=None, days=64, categories=64, users=None, order=None, out=None):
+def behaviour_images(
+    log, *, end=None, days=64, categories=64, users=None, order=None, out=None, threads=None
+):
     """Count what users did in the `days` days before `end`, by day and category.
 
     *Clicks* counts touches: every event that is neither an impression nor a return. *Dwell* sums
@@ -38,6 +45,7 @@ def behaviour_images(log, *, end=None, days=64, categories=64, users=None, order
     order : permutation of the categories; column j shows category order[j]. Default code order.
     out : float32 array of the result's shape to write into; what it held is lost. Filling the
         same array again saves the cost of fresh memory.
+    threads : int, default all cores; changes the speed only.
 
     Returns
     -------
@@ -49,6 +57,11 @@ def behaviour_images(log, *, end=None, days=64, categories=64, users=None, order
     """
     positive(days=days)
     room_for_categories(log, categories)
+    if days * categories * len(CHANNELS) >= 2**31:
+        raise ValueError(
+            "`days` x `categories` must stay below 2**31 / 3, or a cell has no number. "
+            f"Received: {days} x {categories}"
+        )
     column = None if order is None else _columns(order, categories)
     chosen = user_codes(log, users)
     shape = (len(chosen), days, categories, len(CHANNELS))
@@ -62,33 +75,48 @@ def behaviour_images(log, *, end=None, days=64, categories=64, users=None, order
     user, category, dwell, amount = (
         log.events[name].to_numpy() for name in ("user", "category", "dwell", "amount")
     )
+    action = log.events["action"].cat.codes.to_numpy()
     second = log.events["time"].to_numpy().view(np.int64)
-    touch, bought = log.touch, purchase(log)
-    # The log is sorted by user, so the rows of a user lie side by side.
     chosen = chosen.astype(user.dtype)
-    starts, stops = (np.searchsorted(user, chosen, side) for side in ("left", "right"))
     if column is not None:
         category = column[category]
-    for low in range(0, len(chosen), _BLOCK):
-        block = slice(low, low + _BLOCK)
-        rows = _rows(starts[block], stops[block])
-        values = out[block].reshape(-1)
-        values[:] = 0
-        # Rows that do not count stay in, with a weight of 0: picking the others out costs more.
+    step = max(1, _BLOCK // (days * categories))
+
+    def fill(low):
+        block = slice(low, low + step)
+        # The log is sorted by user, so the rows of a user lie side by side.
+        starts, stops = (np.searchsorted(user, chosen[block], side) for side in ("left", "right"))
+        rows = _rows(starts, stops)
         offset = second[rows] - start
-        seen = touch[rows] & (offset.view(np.uint64) < days * 86_400)  # wraps where negative
-        offset *= seen
-        cell = offset.astype(np.uint32) // np.uint32(86_400)
-        image = np.arange(len(starts[block]), dtype=np.uint32)
-        cell += np.repeat(image * np.uint32(days), stops[block] - starts[block])
+        seen = touching(action[rows]) & (offset.view(np.uint64) < days * 86_400)  # wraps below 0
+        paid = np.flatnonzero((action[rows] == PURCHASE) & seen)
+
+        # One list of additions, a part for each channel. Rows that do not count stay in it, as
+        # zeros in some cell of their user: that costs less than to pick the others out.
+        n = len(seen)
+        cells = np.empty(2 * n + len(paid), np.uint32)
+        values = np.empty(len(cells), np.float32)
+        cell, dwell_cell, paid_cell = cells[:n], cells[n : 2 * n], cells[2 * n :]
+        cell[:] = offset.astype(np.uint32)
+        cell //= np.uint32(86_400)
+        np.minimum(cell, np.uint32(days - 1), out=cell)
+        cell += np.repeat(np.arange(len(starts), dtype=np.uint32) * np.uint32(days), stops - starts)
         cell *= np.uint32(categories)
         cell += category[rows].astype(np.uint32)
-        cell = cell.astype(np.intp) * len(CHANNELS)
-        np.add.at(values, cell, seen.astype(np.float32))
-        read = np.where(seen, np.fmax(dwell[rows], 0), np.float32(0))  # fmax(NaN, 0) is 0
-        np.add.at(values[1:], cell, read)
-        paid = np.flatnonzero(bought[rows] & seen)
-        np.add.at(values[2:], cell[paid], amount[rows][paid])
+        cell *= np.uint32(len(CHANNELS))
+        np.add(cell, np.uint32(1), out=dwell_cell)
+        np.add(cell[paid], np.uint32(2), out=paid_cell)
+        values[:n], values[2 * n :] = seen, amount[rows][paid]
+        np.multiply(np.fmax(dwell[rows], 0), values[:n], out=values[n : 2 * n])  # fmax(NaN, 0) is 0
+
+        # A sparse row that names a cell twice adds up its values when it is written out: in C,
+        # without holding up the other threads.
+        ends = np.array([0, len(cells)], np.int32)
+        sums = csr_array((values, cells.view(np.int32), ends), shape=(1, out[block].size))
+        sums.toarray(out=out[block].reshape(1, -1))
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        list(pool.map(fill, range(0, len(chosen), step)))
     return out
 
 

@@ -11,10 +11,6 @@ Chapters 01 and 02 make their first split here; every later chapter uses the sam
 
 import numpy as np
 
-from recsys_evo.collect.events import ACTIONS
-
-_PURCHASE = ACTIONS.index("purchase")
-
 
 def midnight(end):
     """Return `end` (a date, text such as "2011-10-01", a timestamp) as datetime64[D].
@@ -90,7 +86,7 @@ def touches(log, end, days, *, users=None, categories=64):
 def buys(log, end, days, *, users=None):
     """Label «does user u buy in the `days` days from `end`»; as `touches`, but bool (users,)."""
     chosen = user_codes(log, users)
-    rows = _labelled(log, end, days) & purchase(log)
+    rows = _labelled(log, end, days) & log.purchase
     label = np.zeros(log.n_users, dtype=bool)
     label[log.events["user"].to_numpy()[rows]] = True
     return label[chosen]
@@ -150,11 +146,6 @@ def leave_last_out(log):
     held_out_at = np.full(log.n_users + 1, len(user))  # the last entry serves the unknown user, -1
     held_out_at[user[last]] = last
     return log.where(np.arange(len(user)) < held_out_at[user]), log.where(test)
-
-
-def purchase(log):
-    """Return bool (events,): is the event a purchase?"""
-    return log.events["action"].cat.codes.to_numpy() == _PURCHASE
 
 
 def user_codes(log, users):

@@ -38,15 +38,16 @@ def test_images_are_what_a_loop_over_the_rows_counts(log, end, days, categories)
     st.lists(st.integers(0, N_USERS - 1), max_size=9),
     st.permutations(range(N_CATEGORIES)),
     st.integers(1, 3),
+    st.integers(1, 3),
 )
-def test_users_order_out_and_blocks_only_rearrange(log, end, users, order, block):
+def test_users_order_out_blocks_and_threads_only_rearrange(log, end, users, order, block, threads):
     size = {"end": end, "days": 5, "categories": N_CATEGORIES}
     plain = behaviour_images(log, **size)
     users = np.array(users, int)
     out = np.full((len(users), 5, N_CATEGORIES, 3), 7, np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "_BLOCK", block)
-        result = behaviour_images(log, users=users, order=order, out=out, **size)
+        patch.setattr(images, "_BLOCK", block * 5 * N_CATEGORIES)
+        result = behaviour_images(log, users=users, order=order, out=out, threads=threads, **size)
     assert result is out
     np.testing.assert_array_equal(out, plain[users][:, :, order])
 
@@ -94,6 +95,7 @@ LOG = log_of([(0, 0, 4, "click", np.nan, 0)])
         ),
         ({"out": np.zeros((3, 64, 64, 4), np.float32).T}, "`out` must be a writeable, C-contig"),
         ({"out": []}, "`out` must be .*list"),
+        ({"days": 2**24}, r"`days` x `categories` must stay below 2\*\*31 / 3.*16777216 x 64"),
     ],
 )
 def test_bad_arguments_are_named(wrong, message):
