@@ -62,7 +62,7 @@ def behaviour_images(
             "`days` x `categories` must stay below 2**31 / 3, or a cell has no number. "
             f"Received: {days} x {categories}"
         )
-    column = None if order is None else _columns(order, categories)
+    column = None if order is None else places(order, categories)
     chosen = user_codes(log, users)
     shape = (len(chosen), days, categories, len(CHANNELS))
     out = np.empty(shape, np.float32) if out is None else _checked(out, shape)
@@ -150,8 +150,8 @@ def category_order(log, *, end, categories=64):
     return np.concatenate([seen, unseen])
 
 
-def _columns(order, categories):
-    """The column in which each category is shown."""
+def places(order, categories):
+    """The column (categories,) in which `order` shows each category; ValueError for no order."""
     order = np.asarray(order)
     if order.shape != (categories,) or not np.array_equal(np.sort(order), np.arange(categories)):
         raise ValueError(

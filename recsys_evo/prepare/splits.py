@@ -48,7 +48,7 @@ def future(log, end, days):
 
     Raises ValueError when `days` is not a positive integer.
     """
-    return log.where(_within(log, end, days))
+    return log.where(within(log, end, days))
 
 
 def touches(log, end, days, *, users=None, categories=64):
@@ -191,7 +191,8 @@ def _times(log):
     return log.events["time"].to_numpy()
 
 
-def _within(log, end, days):
+def within(log, end, days):
+    """Return bool (events,): does the event fall into the `days` days from `end`?"""
     start = midnight(end)
     stop = start + np.timedelta64(positive(days=days), "D")
     times = _times(log)
@@ -205,4 +206,4 @@ def _labelled(log, end, days):
             "`end` must lie before the end of the log, or every label would be False. "
             f"Received: end={end!r} for a log that ends at {log.end if len(log) else None}"
         )
-    return _within(log, end, days) & (log.events["user"].to_numpy() >= 0)
+    return within(log, end, days) & (log.events["user"].to_numpy() >= 0)
