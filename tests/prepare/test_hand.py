@@ -167,6 +167,30 @@ def test_careful_features_are_what_their_definitions_say(log, end, days, ahead, 
     np.testing.assert_array_equal(found[:, 2, start : start + 5], of_user)
 
 
+def test_usual_days_between_purchases():
+    bought = [
+        (0, 0, 0),
+        (0, 3, 0),
+        (0, 7, 0),
+        (0, 8, 1),
+        (1, 1, 0),
+        (2, 5, 0),
+        (2, 5, 0),
+        (2, 6, 1),
+    ]
+    log = log_of([(user, 86_400 * day, c, "purchase", 1, 1) for user, day, c in bought])
+    found = careful_features(log, end=FIRST_DAY + 9, days=9, categories=3)
+    usual, share = (
+        found[..., CAREFUL.index(name)].tolist()
+        for name in ("usual days between purchases", "days since purchase / usual")
+    )
+    # User 0's own mean gap is 3.5 days; the others get the median gap of the category, 3.5 too,
+    # and nobody bought twice in categories 1 and 2: the whole window.
+    assert usual == [[3.5, 9, 9]] * N_USERS
+    assert share[0] == [np.float32(2 / 3.5), np.float32(1 / 9), 1]
+    assert share[1] == [np.float32(8 / 3.5), 1, 1]
+
+
 @given(logs(), logs(), ends)
 def test_careful_features_cannot_see_the_future(log, other, end):
     past = log.where(log.events["time"].to_numpy() < end)
