@@ -173,6 +173,72 @@ def interval_bars(labels, points, lows, highs, *, references=None, xlabel="", de
     return ax
 
 
+# What decides whether a log can show evolution: rows of `prepare.quality`, and a title for each.
+HELPS = {
+    "users over 30 days": "users who span more\nthan 30 days",
+    "users in both halves": "users in both halves\nof the log",
+    "dwell known": "events with a dwell",
+}
+HARMS = {
+    "same-second pairs": "neighbouring events\nin the same second",
+    "rows without a user": "events without a user",
+    "copies": "copies of other events",
+}
+
+
+def quality(
+    reports,
+    axes=None,
+    *,
+    helps=HELPS,
+    harms=HARMS,
+    xlabels=("%, more is better", "%, less is better"),
+    unknown="unknown",
+):
+    """Draw how far logs can be trusted, a panel a measure and a row a log.
+
+    What helps is above, with discs; what harms is below, with squares. Chapter 03 uses it.
+
+    Parameters
+    ----------
+    reports : dict, name of a log → its table from `prepare.quality.quality`.
+    axes : array of Axes (2, panels) to draw on; default a new figure.
+    helps, harms : dict, measure → title of its panel. A measure is a row of the tables that holds
+        a share; there are equally many of both.
+    xlabels : what to write below the panels that help, and below those that harm.
+    unknown : what to write where a log has nothing to measure.
+
+    Returns
+    -------
+    The Axes, an array (2, panels).
+    """
+    if not reports or len(helps) != len(harms):
+        raise ValueError(
+            "`reports` must hold a table, and `helps` as many measures as `harms`. "
+            f"Received: {len(reports)} tables, {len(helps)} and {len(harms)} measures"
+        )
+    if axes is None:
+        size = (7, 1.8 + 0.44 * len(reports))
+        axes = plt.subplots(2, len(helps), figsize=size, sharex=True, sharey=True, squeeze=False)[1]
+    rows = np.arange(len(reports))
+    for number, (line, measures) in enumerate(zip(axes, (helps, harms), strict=True)):
+        colour, marker = PALETTE[number], _MARKERS[number]
+        for ax, (measure, title) in zip(line, measures.items(), strict=True):
+            shares = np.array([100 * table.loc[measure, "value"] for table in reports.values()])
+            ax.hlines(rows, 0, shares, color=colour)
+            ax.plot(shares, rows, marker, color=colour, markersize=6, markevery=1, clip_on=False)
+            for row, share in enumerate(shares):
+                words = unknown if np.isnan(share) else "<1" if 0 < share < 1 else f"{share:.0f}"
+                at = (np.nan_to_num(share), row)
+                ax.annotate(words, at, (7, 0), textcoords="offset points", va="center", fontsize=9)
+            ax.set(title=title, xlim=(0, 125), ylim=(len(rows) - 0.5, -0.5), xticks=(0, 50, 100))
+            ax.set_yticks(rows, list(reports))
+            ax.grid(False, axis="y")
+            ax.tick_params(axis="y", length=0, pad=7)
+        line[len(line) // 2].set_xlabel(xlabels[number])
+    return axes
+
+
 def _round_steps(top):
     """0 and up to three round numbers of about equal distance in log(1 + value)."""
     steps = [10.0**e * m for e in range(-1, 9) for m in (1, 2, 5)]

@@ -6,10 +6,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
 from recsys_evo import plots
+from recsys_evo.prepare.quality import MEASURES
 
 PAPER, NIGHT = "#ffffff", "#121212"
 
@@ -118,6 +120,72 @@ def test_interval_bars_put_figures_where_they_belong():
 def test_interval_bars_want_equal_lengths():
     with pytest.raises(ValueError, match=r"equally long. Received: \[1, 1, 1, 2\]"):
         plots.interval_bars(["one"], [1], [0], [2, 3])
+
+
+def report(**changes):
+    """A table as `prepare.quality` makes it, 0 where nothing else is said."""
+    values = dict.fromkeys(MEASURES, 0.0)
+    values |= {name.replace("_", " "): value for name, value in changes.items()}
+    return pd.DataFrame({"value": values})
+
+
+def test_quality_puts_each_share_into_the_panel_of_its_measure():
+    reports = {
+        "shop": report(copies=0.004, dwell_known=np.nan, rows_without_a_user=0.249),
+        "films": report(users_in_both_halves=1, rows_without_a_user=0.5),
+    }
+    shown = {
+        "dwell known": ([np.nan, 0], ["unknown", "0"]),
+        "users in both halves": ([0, 100], ["0", "100"]),
+        "rows without a user": ([24.9, 50], ["25", "50"]),
+        "copies": ([0.4, 0], ["<1", "0"]),
+    }
+    axes = plots.quality(reports)
+    for ax, (measure, title) in zip(axes.flat, (plots.HELPS | plots.HARMS).items(), strict=True):
+        shares, words = shown.get(measure, ([0, 0], ["0", "0"]))
+        np.testing.assert_allclose(ax.get_lines()[0].get_xydata(), np.c_[shares, [0, 1]])
+        ends = [path.vertices[:, 0].max() for path in ax.collections[0].get_paths()]
+        np.testing.assert_allclose(ends, shares)
+        assert [text.get_text() for text in ax.texts] == words
+        assert ax.get_title("left") == title
+    assert [label.get_text() for label in axes[0, 0].get_yticklabels()] == ["shop", "films"]
+    assert axes[0, 0].yaxis_inverted()  # the first log is on top
+
+
+def test_quality_tells_good_from_bad_without_colour_and_in_any_language():
+    words = {"helps": {"dwell known": "停留"}, "harms": {"copies": "重复"},
+             "xlabels": ("%,越多越好", "%,越少越好"), "unknown": "未知"}  # fmt: skip
+    axes = plots.quality({"商店": report(dwell_known=np.nan)}, **words)
+    assert axes.shape == (2, 1)
+    assert [ax.get_title("left") for ax in axes.flat] == ["停留", "重复"]
+    assert [ax.get_xlabel() for ax in axes.flat] == ["%,越多越好", "%,越少越好"]
+    assert axes[0, 0].texts[0].get_text() == "未知"
+    assert len({ax.get_lines()[0].get_marker() for ax in axes.flat}) == 2
+
+
+def test_quality_keeps_figures_within_their_panels():
+    axes = plots.quality({"a": report(**dict.fromkeys(MEASURES, 1))})
+    axes[0, 0].figure.canvas.draw()
+    for ax in axes.flat:
+        assert ax.texts[0].get_window_extent().x1 <= ax.get_window_extent().x1
+        assert ax.title.get_window_extent().x1 <= ax.figure.bbox.x1
+
+
+def test_quality_draws_on_axes_that_are_given():
+    axes = plt.subplots(2, 3)[1]
+    assert plots.quality({"a": report()}, axes) is axes
+
+
+@pytest.mark.parametrize(
+    ("reports", "options", "received"),
+    [
+        ({}, {}, "0 tables, 3 and 3 measures"),
+        ({"a": report()}, {"harms": {"copies": "copies"}}, "1 tables, 3 and 1 measures"),
+    ],
+)
+def test_quality_wants_tables_and_two_full_rows_of_panels(reports, options, received):
+    with pytest.raises(ValueError, match=f"`reports` must hold a table.* Received: {received}"):
+        plots.quality(reports, **options)
 
 
 @pytest.mark.parametrize("top", [1, 2, 3, 7, 40, 255, 12_345, 9e6])
