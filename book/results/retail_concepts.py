@@ -12,6 +12,8 @@ MODULES = [
     "recsys_evo.collect.datasets",
     "recsys_evo.collect.events",
     "recsys_evo.collect.frames",
+    "recsys_evo.collect.sources.cards",
+    "recsys_evo.collect.sources.retail",
     "recsys_evo.prepare.hand",
     "recsys_evo.prepare.splits",
 ]

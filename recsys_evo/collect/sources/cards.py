@@ -1,0 +1,85 @@
+"""What a data set's card says, and what reading damaged files raises."""
+
+import html
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from python_calamine import CalamineError
+
+# What reading a file that is cut short, altered or not there raises.
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    CalamineError,
+)
+
+
+def nothing(folder):
+    """What most official files need to be quick to read."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What to know about a data set before using it.
+
+    `rows` is the number of events in the official build, None where its makers do not say.
+    `archive_checksum` and the values of `members` are `algorithm:hash`, None where nobody has
+    established one. `reading` says how the files become a log. `instructions` says how a person
+    comes by the files where `load` may not fetch them: behind a login, a form or terms.
+    """
+
+    name: str
+    title: str
+    address: str
+    build: str
+    licence: str
+    redistribution: str
+    citation: str
+    rows: int | None
+    archive_checksum: str | None
+    members: dict[str, str | None]
+    checksum_note: str
+    traps: tuple[str, ...]
+    read: Callable = field(repr=False)  # what `find` returns → Log without a source
+    find: Callable = field(repr=False)  # folder or file → what `read` takes, or None
+    keep: Callable = field(repr=False, default=nothing)  # (unpacked folder): for quick reading
+    instructions: str | None = None
+    reading: str = ""
+
+    def _lines(self):
+        none = "none established"
+        events = "an unknown number of" if self.rows is None else f"{self.rows:,}"
+        lines = {
+            "official address": self.address,
+            "how to get it": self.instructions or "",
+            "build": f"{self.build}; {events} events",
+            "licence": self.licence,
+            "redistribution": self.redistribution,
+            "citation": self.citation,
+            "checksum": f"archive: {self.archive_checksum or none}. "
+            + "".join(f"Member {name}: {value or none}. " for name, value in self.members.items())
+            + self.checksum_note,
+            "reading": self.reading,
+            "traps": " ".join(f"({i}) {trap}" for i, trap in enumerate(self.traps, 1)),
+        }
+        return {name: line for name, line in lines.items() if line}
+
+    def __repr__(self):
+        return "\n".join(
+            [f"{self.title} ({self.name})", *(f"  {k}: {v}" for k, v in self._lines().items())]
+        )
+
+    def _repr_html_(self):
+        rows = "".join(
+            f"<tr><th scope='row'>{key}</th><td>{html.escape(value)}</td></tr>"
+            for key, value in self._lines().items()
+        )
+        return f"<table><caption>{html.escape(self.title)}</caption>{rows}</table>"
