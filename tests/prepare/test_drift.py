@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_evo.collect import laws
@@ -41,7 +41,6 @@ def clicks(*rows):
 @given(logs(), st.sampled_from([(6, 1), (6, 2), (11, 1)]))
 def test_similarity_is_what_a_loop_over_pairs_of_visits_finds(log, lags):
     longest, step = lags
-    assume(visits_of(log))
     found = similarity(log, longest=longest, step=step, categories=N_CATEGORIES)
     visits = visits_of(log)
     pairs, own, others = np.zeros((3, N_USERS, longest // step))
