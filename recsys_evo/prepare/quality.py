@@ -19,7 +19,7 @@ MEASURES = {
     "users": ("users", "Few: no statement about users in general."),
     "items": ("items", "Many for few events: most are hardly ever seen."),
     "days": ("days", "Few: no season is seen. Far too many: some dates are wrong."),
-    "part of the official build": (
+    "part of the complete log": (
         "share of events",
         "Below 1: thinned or cut, so that counts, gaps and baskets are not the users' own.",
     ),
@@ -85,8 +85,8 @@ def quality(log):
     events of known users, impressions left out, since a slate's all come in one second. All other
     rows are about every event.
 
-    - *part of the official build*: events here, for one of the data set that `log.source` names;
-      unknown without a card. A build that is a sample itself counts as whole: its card says so.
+    - *part of the complete log*: events here, for one of the official build that `log.source`
+      names, or of the data set of which that is a sample; unknown without a card.
     - *copies*: as `Log.clean` finds them, those among the rows without a user included.
     - *time resolution*: the coarsest of second, minute, hour, day and month (of 30 days) such that
       at least 95% of the times begin one.
@@ -102,7 +102,7 @@ def quality(log):
 
     No log proves from inside that it was thinned: few events a visit, and few users in both
     halves, are what thinning does, and also what users do who want one thing at a time. Only the
-    source can tell, and *part of the official build* says what it told.
+    source can tell, and *part of the complete log* says what it told.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def quality(log):
         "users": events["user"][known].nunique(),
         "items": events["item"].nunique(),
         "days": (log.end - log.start).astype(int),
-        "part of the official build": len(log) / _official(log),
+        "part of the complete log": len(log) / _official(log),
         "rows without a user": (~known).mean(),
         "copies": copies(log).mean(),
         **_times(time),
@@ -145,10 +145,11 @@ def quality(log):
 
 
 def _official(log):
-    """Number of events in the official build, NaN where nobody knows."""
+    """Number of events in the complete official build, NaN where nobody knows."""
     if log.source is None or log.source.name not in datasets.names():
         return np.nan
-    return datasets.card(log.source.name).rows or np.nan
+    card = datasets.card(log.source.name)
+    return (datasets.card(card.sample_of) if card.sample_of else card).rows or np.nan
 
 
 def _times(time):

@@ -237,7 +237,7 @@ def test_impressions_are_nothing_that_users_did():
 
 def test_a_thinned_log_says_how_much_of_the_official_build_it_has():
     log = log_at(["2020-01-01"] * 5)
-    part = "part of the official build"
+    part = "part of the complete log"
     assert np.isnan(of(log, part))
     log.source = Source("world")
     assert np.isnan(of(log, part))
@@ -250,7 +250,7 @@ def test_a_build_of_which_nobody_knows_the_size(monkeypatch):
     monkeypatch.setattr(datasets, "card", lambda name: card)
     log = log_at(["2020-01-01"])
     log.source = Source("movielens-100k")
-    assert np.isnan(of(log, "part of the official build"))
+    assert np.isnan(of(log, "part of the complete log"))
 
 
 def test_thinning_shows_in_the_visits_and_hardly_in_the_spans():
@@ -261,13 +261,21 @@ def test_thinning_shows_in_the_visits_and_hardly_in_the_spans():
     assert of(thinned, "events a visit", "users over 30 days") == [1, 1]
 
 
+def test_a_build_that_is_a_sample_is_held_against_the_whole(monkeypatch):
+    card = dataclasses.replace(datasets.card("movielens-100k"), sample_of="online-retail")
+    monkeypatch.setitem(datasets._CARDS, "movielens-100k", card)
+    log = log_at(["2020-01-01"])
+    log.source = Source("movielens-100k")
+    assert of(log, "part of the complete log") == 1 / 541_909
+
+
 # What others published of these logs, and what was counted in the files by other means.
 PUBLISHED = {
     "movielens-100k": {
         "events": 100_000,
         "users": 943,
         "items": 1_682,
-        "part of the official build": 1,
+        "part of the complete log": 1,
         "same-second pairs": 0.510,
         "same-second events": 0.506,
         "span a user": 0.03,  # 0.8 hours
@@ -286,7 +294,7 @@ PUBLISHED = {
     "online-retail": {
         "events": 541_909,
         "users": 4_372,
-        "part of the official build": 1,
+        "part of the complete log": 1,
         "rows without a user": 0.249,
         "copies": 0.009725,  # 5,268, and two that differ in the wording of the title only
         "time resolution": MINUTE,

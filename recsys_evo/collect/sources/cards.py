@@ -34,6 +34,7 @@ class Card:
     `archive_checksum` and the values of `members` are `algorithm:hash`, None where nobody has
     established one. `reading` says how the files become a log. `instructions` says how a person
     comes by the files where `load` may not fetch them: behind a login, a form or terms.
+    `sample_of` names the data set of which this one is a sample.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Card:
     keep: Callable = field(repr=False, default=nothing)  # (unpacked folder): for quick reading
     instructions: str | None = None
     reading: str = ""
+    sample_of: str | None = None
 
     def _lines(self):
         none = "none established"

@@ -188,6 +188,7 @@ CARDS = (
         read=partial(_read, "transactions_sample"),
         find=partial(_find, ("transactions_sample", "products", "demographics")),
         reading=_READING.format("transactions_sample"),
+        sample_of="complete-journey",
         **_SHARED,
     ),
     Card(
