@@ -294,6 +294,8 @@ def _shape(node):
         fields["body"] = fields["body"][1:]
     if isinstance(node, ast.Module):
         fields["body"] = [part for part in fields["body"] if not _assigns(part, "SEEDS")]
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts
+        fields["values"] = [part for part in node.values if part.value != ""]
     # Newer versions know more fields, which older code leaves empty.
     kept = (f"{name}={_shape(value)}" for name, value in fields.items() if value not in (None, []))
     return f"{type(node).__name__}({','.join(kept)})"
