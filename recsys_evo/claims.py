@@ -15,11 +15,8 @@ writes `book/results/NAME.json`, which `stored(NAME)` reads. `make result NAME=�
 """
 
 import argparse
-import ast
-import hashlib
 import html
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -31,12 +28,11 @@ import numpy as np
 from tqdm import tqdm
 
 from recsys_evo.evaluate.forecasts import interval
+from recsys_evo.fingerprints import declared, fingerprint
 
 _COLUMNS = ("claim", "margin", "found", "low", "high", "kind", "verdict")
 _BOUNDS = {"at least": "≥", "at most": "≤"}
 _PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "tensorflow", "keras")
-
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class ClaimContradicted(Exception):
@@ -208,24 +204,8 @@ def stored(name):
 def is_stale(name):
     """Is the stored result older than the code or the list of seeds that it rests on?"""
     script, result = _script(name), stored(name)
-    missing = [seed for seed in _declared(script, "SEEDS") if str(seed) not in result["figures"]]
+    missing = [seed for seed in declared(script, "SEEDS") if str(seed) not in result["figures"]]
     return bool(missing) or result["fingerprint"] != fingerprint(script)
-
-
-def fingerprint(script):
-    """Return the SHA-256 of what a result rests on: the script and the modules that it names.
-
-    The syntax tree is hashed, without docstrings and without the list of seeds: a comment, a blank
-    line or one more seed makes no result stale; any other change does.
-    """
-    digest = hashlib.sha256()
-    for module in _declared(script, "MODULES"):
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.origin:
-            raise ValueError(f"`MODULES` must be names of modules. Received: {module!r}")
-        digest.update(f"{module}:{_shape(_tree(spec.origin))}\n".encode())
-    digest.update(_shape(_tree(script)).encode())
-    return digest.hexdigest()
 
 
 def run(script):
@@ -245,7 +225,7 @@ def run(script):
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     same = all(earlier.get(key) == value for key, value in context.items())
     figures = earlier["figures"] if same else {}
-    seeds = _declared(script, "SEEDS")
+    seeds = declared(script, "SEEDS")
     code = runpy.run_path(str(script))
     for seed in tqdm(seeds, desc=script.stem, unit="seed"):
         if str(seed) not in figures:
@@ -266,43 +246,6 @@ def _script(name):
         if place.exists():
             return place
     raise ValueError(f"`name` must be a script in book/results. Received: name={name!r}")
-
-
-def _tree(path):
-    return ast.parse(Path(path).read_text(encoding="utf-8"))
-
-
-def _declared(script, name):
-    """The literal list that the script assigns to `name`, read without running it."""
-    for node in _tree(script).body:
-        if _assigns(node, name):
-            try:
-                return list(ast.literal_eval(node.value))
-            except (ValueError, TypeError):
-                break
-    raise ValueError(f"`script` must assign a literal list to {name}. Received: {script}")
-
-
-def _shape(node):
-    """A syntax tree as text that is the same under every Python that we support."""
-    if isinstance(node, list):
-        return "[" + ",".join(map(_shape, node)) + "]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = dict(ast.iter_fields(node))
-    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-        fields["body"] = fields["body"][1:]
-    if isinstance(node, ast.Module):
-        fields["body"] = [part for part in fields["body"] if not _assigns(part, "SEEDS")]
-    if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts
-        fields["values"] = [part for part in node.values if part.value != ""]
-    # Newer versions know more fields, which older code leaves empty.
-    kept = (f"{name}={_shape(value)}" for name, value in fields.items() if value not in (None, []))
-    return f"{type(node).__name__}({','.join(kept)})"
-
-
-def _assigns(node, name):
-    return isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]
 
 
 def _versions():

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -221,56 +220,6 @@ def test_other_versions_start_the_result_again(script, monkeypatch):
     monkeypatch.setattr(claims, "_versions", lambda: {"python": "2.7"})
     claims.run(script)
     assert ran(script) == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "stale"),
-    [
-        ("Return a figure.", "Return one figure.", False),
-        ("What it measures.", "It measures.", False),
-        ("    import numpy as np\n", "    # why\n\n    import numpy as np\n", False),
-        ('"auc"', "'auc'", False),
-        ('"auc"', '"AUC"', True),
-        ("/ 2", "* 2", True),
-        ("/ 2", "/ 2.0", True),
-        ("recsys_evo.evaluate.forecasts", "recsys_evo.claims", True),
-    ],
-)
-def test_the_fingerprint_follows_the_code_and_not_the_words(script, old, new, stale):
-    before = claims.fingerprint(script)
-    changed = SCRIPT.replace(old, new)
-    assert changed != SCRIPT
-    script.write_text(changed)
-    assert (claims.fingerprint(script) != before) == stale
-
-
-def test_the_fingerprint_follows_the_modules(script, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    module = tmp_path / "relied_upon.py"
-    module.write_text("x = 1\n")
-    script.write_text(SCRIPT.replace("recsys_evo.evaluate.forecasts", "relied_upon"))
-    before = claims.fingerprint(script)
-    module.write_text("x = 2\n")
-    assert claims.fingerprint(script) != before
-    module.write_text('"""Words."""\nx = 1  # and more\n')
-    assert claims.fingerprint(script) == before
-
-
-def test_the_fingerprint_of_one_tree_is_the_same_everywhere(script):
-    """Frozen: a change here makes every stored result stale."""
-    script.write_text(
-        textwrap.dedent("""\
-            MODULES = []
-            SEEDS = [1]
-            class A(B, metaclass=C):
-                x: int = f"{1:>{2}} and {None!r}"
-                async def f(self, /, a=0, *b, c, **d):
-                    match a:
-                        case {"k": [1, *_]} if not b: return lambda: (yield)
-                    with open("f") as g, h: del g[1:2, ...]
-        """)
-    )
-    assert claims.fingerprint(script)[:16] == "a203d4f3fcebe3d4"
 
 
 @pytest.mark.parametrize(
