@@ -15,6 +15,7 @@ import importlib.util
 from pathlib import Path
 
 _DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def fingerprint(script):
@@ -58,20 +59,26 @@ def _body(path):
 
 def _used(modules, names):
     """The statements of each module that bind one of `names`, or a name that those speak of."""
-    used = {module: [False] * len(body) for module, body in modules.items()}
+    used = {module: [] for module in modules}
+    spoken = dict.fromkeys(
+        modules, frozenset()
+    )  # names that the used statements of a module speak of
     grown = True
     while grown:
         grown = False
         for module, body in modules.items():
-            for number, part in enumerate(body):
+            for part in body:
+                # An import serves its own module alone. What binds nothing (a call, a condition)
+                # may change anything, so it is taken.
+                wanted = spoken[module] if isinstance(part, _IMPORTS) else names
                 bound = _bound(part)
-                # What binds nothing (a call, a condition) may change anything, so it is taken.
-                if not used[module][number] and (not bound or bound & names):
-                    used[module][number] = grown = True
+                if part not in used[module] and (not bound or bound & wanted):
+                    used[module].append(part)
+                    spoken[module] |= _names(part)
                     names = names | _names(part)
+                    grown = True
     return {
-        module: [part for part, is_used in zip(body, used[module], strict=True) if is_used]
-        for module, body in modules.items()
+        module: [part for part in body if part in used[module]] for module, body in modules.items()
     }
 
 
@@ -79,7 +86,7 @@ def _bound(part):
     """The names that a definition, an import or an assignment binds; else none."""
     if isinstance(part, _DEFINITIONS):
         return {part.name}
-    if isinstance(part, (ast.Import, ast.ImportFrom)):
+    if isinstance(part, _IMPORTS):
         return {alias.asname or alias.name.split(".")[0] for alias in part.names}
     if not isinstance(part, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
         return set()
