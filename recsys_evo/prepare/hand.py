@@ -11,6 +11,7 @@ strongest simple rival of every network. Chapter 04 teaches both.
 
 import numpy as np
 import pandas as pd
+from sklearn.decomposition import TruncatedSVD
 
 from recsys_evo.prepare.images import behaviour_images, places
 from recsys_evo.prepare.splits import (
@@ -165,6 +166,33 @@ def careful_features(log, *, end, days=64, ahead=3, users=None, categories=64, o
         image = behaviour_images(log, users=chosen[block], **window)
         put(block, _from_images(image[..., 0], image[..., 1], coming, place))
     return features
+
+
+def fading_touches(log, *, end, half_life=16, days=64, users=None, categories=64):
+    """Count touches with weights that fall by half in every `half_life` days, as log(1 + sum).
+
+    Arguments and errors as for `careful_features`. Returns float32 (users, categories).
+    """
+    chosen = user_codes(log, users)
+    weight = 0.5 ** ((np.arange(positive(days=days), 0, -1) - 0.5) / half_life)
+    found = np.empty((len(chosen), categories), np.float32)
+    for low in range(0, len(chosen), _BLOCK):
+        block = slice(low, low + _BLOCK)
+        clicks = behaviour_images(
+            log, end=end, days=days, users=chosen[block], categories=categories
+        )[..., 0]
+        found[block] = np.einsum("udc,d->uc", clicks, weight)
+    return np.log1p(found)
+
+
+def taste_basis(fading, rank=8):
+    """The directions (rank, categories) in which users differ most: the low-rank taste.
+
+    `fading` (users, categories) is what `fading_touches` gives; `fading @ basis.T @ basis` is the
+    taste of its users without most of the noise (Deerwester et al. 1990). Chapter 04 draws it.
+    """
+    found = TruncatedSVD(positive(rank=rank), random_state=0).fit(fading)
+    return found.components_.astype(np.float32)
 
 
 def _from_images(clicks, dwell, coming, place):

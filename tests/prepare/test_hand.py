@@ -228,3 +228,29 @@ def test_bad_arguments_are_named(wrong, message):
     log = log_of([(0, 0, 4, "click", np.nan, 0)])
     with pytest.raises(ValueError, match=message):
         recency_frequency_money(log, **({"end": "2020-01-02"} | wrong))
+
+
+@given(logs(), ends, st.integers(1, 8), st.sampled_from([0.5, 2, 16]))
+def test_fading_touches_count_each_touch_by_its_age(log, end, days, half_life):
+    sums = np.zeros((N_USERS, N_CATEGORIES))
+    for row in log.events.itertuples():
+        age = (end - row.time.to_datetime64().astype("datetime64[D]")).astype(int)
+        if row.user >= 0 and 1 <= age <= days and row.action not in HIDDEN:
+            sums[row.user, row.category] += 2 ** ((0.5 - age) / half_life)
+    found = hand.fading_touches(
+        log, end=end, days=days, half_life=half_life, categories=N_CATEGORIES
+    )
+    np.testing.assert_allclose(found, np.log1p(sums), rtol=1e-5, atol=1e-6)
+
+
+def test_the_taste_basis_finds_the_planted_directions():
+    rng = np.random.default_rng(0)
+    planted = np.linalg.qr(rng.normal(size=(30, 3)))[0].T
+    values = rng.normal(size=(2_000, 3)) * [5, 3, 2] @ planted
+    basis = hand.taste_basis(values + rng.normal(scale=0.1, size=values.shape), rank=3)
+    assert basis.shape == (3, 30)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(3), atol=1e-5)
+    # The same plane: what is left of the planted directions after projection is nothing.
+    np.testing.assert_allclose(planted @ basis.T @ basis, planted, atol=0.02)
+    with pytest.raises(ValueError, match="`rank` must be a positive integer"):
+        hand.taste_basis(values, rank=0)

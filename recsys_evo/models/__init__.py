@@ -1,0 +1,1 @@
+"""Models: from the simple rivals to the networks."""
