@@ -257,7 +257,8 @@ class CategoryCNN:
         falling = keras.optimizers.schedules.CosineDecay(self.rate, self.epochs * len(batches))
         self.model.compile(
             keras.optimizers.AdamW(falling, weight_decay=2e-3),
-            loss="binary_crossentropy",
+            loss=dict.fromkeys(("touch", "buy"), "binary_crossentropy"),
+            loss_weights={"touch": 1.0, "buy": 2.0},  # purchases are seldom, and say little each
             jit_compile=False,
         )
         self.model.fit(batches, epochs=self.epochs, verbose=self.verbose)
