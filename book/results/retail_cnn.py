@@ -43,7 +43,9 @@ def run(seed):
     """AUC by model, and differences with 95% over customers."""
     log = datasets.load("online-retail").clean()[0]
     log = log.where(log.purchase)
-    order = category_order(log.where(before(log, TEACH[-1])), end=TEACH[-1])
+    order = category_order(
+        log.where(before(log, TEACH[-1])), end=TEACH[-1]
+    )
     learn, _ = stacked(log, TEACH)
     ask, customer = stacked(log, ASK)
     truth = touches(ask, END, AHEAD).ravel()
