@@ -108,6 +108,11 @@ def measures(scores, relevant, *, k=10, seen=None, candidates=None, ties="mean")
     if candidates is not None:
         candidates = np.asarray(candidates)
         _check_shape("candidates", candidates, (n_users, *candidates.shape[1:2]))
+        if candidates.size and not 0 <= candidates.min() <= candidates.max() < n_items:
+            raise ValueError(
+                f"`candidates` must be codes from 0 to {n_items - 1}. "
+                f"Received: {candidates.min()} to {candidates.max()}"
+            )
     n_relevant = np.diff(relevant.indptr)
     tested = np.flatnonzero(n_relevant)
     places = []

@@ -386,6 +386,10 @@ ZEROS = np.zeros((3, 3))
             lambda: measures(ZEROS, EYE, k=2, candidates=np.zeros((2, 1), int)),
             r"`candidates` must be \(3, 1\).*\(2, 1\)",
         ),
+        (
+            lambda: measures(ZEROS, EYE, k=2, candidates=[[0], [-1], [2]]),
+            "`candidates` must be codes from 0 to 2. Received: -1 to 2",
+        ),
         (lambda: top(ZEROS[0], 1), r"`scores` must be \(users, items\).*\(3,\)"),
         (lambda: top(ZEROS + np.nan, 1), "`scores` must be numbers"),
         (lambda: top(ZEROS, 4), "`k` must be .*k=4"),

@@ -31,7 +31,7 @@ PERSONAL = {
     "EASE": lambda: EASE(regularisation=5),
     "recent EASE": lambda: RecentEASE(regularisation=5),
     "ALS": lambda: ALS(factors=2),
-    "BPR": lambda: BPR(factors=2),
+    "BPR": lambda: BPR(factors=2, rate=0.05),
     "content": lambda: ContentBased(),
     "knowledge graph": lambda: KnowledgeGraph(),
 }
@@ -358,7 +358,7 @@ def movies():
 def test_figures_on_movielens(movies, ranker, hr, ndcg):
     past, relevant, seen = movies
     found = measures(ranker.fit(past).scores(), relevant, seen=seen)
-    # Deterministic models to the digit; factors move with their seed by about .01.
-    off = 0.025 if isinstance(ranker, ALS | BPR) else 0.0006
+    # To the digit, but for what moves with the seed.
+    off = 0.01 if isinstance(ranker, BPR) else 0.0006
     assert found["HR"].mean() == pytest.approx(hr, abs=off)
     assert found["NDCG"].mean() == pytest.approx(ndcg, abs=off)
