@@ -95,10 +95,10 @@ def small(**options):
 
 def test_places():
     """Each touch with one before it is a target once in the first column, and whose it is."""
-    model = small(length=2, ahead=3)
+    model = small(length=3, ahead=3, epochs=1)
     model.fit(log_of([[4, 1, 2], [], [0], [3, 0]]))
     (tokens, users), targets = model.places()
-    np.testing.assert_array_equal(tokens, [[0, 5], [5, 2], [0, 4]])
+    np.testing.assert_array_equal(tokens, [[0, 0, 5], [0, 5, 2], [0, 0, 4]])
     np.testing.assert_array_equal(users, [0, 0, 3])
     np.testing.assert_array_equal(targets, [[2, 3, 0], [3, 0, 0], [1, 0, 0]])
 
