@@ -165,6 +165,16 @@ def test_users_without_a_relevant_item_have_no_measure(rng):
     assert np.isnan(empty["HR"]).all()
 
 
+def test_a_false_that_is_stored_is_no_mark(rng):
+    scores = rng.random((3, 3))
+    stored = sparse.csr_array(np.ones((3, 3), bool))
+    stored.data[:] = [False, True, False] * 3
+    for name, values in measures(scores, table(stored.toarray()), k=2).items():
+        np.testing.assert_array_equal(measures(scores, stored, k=2)[name], values)
+    others = table(~stored.toarray())
+    assert measures(scores, others, k=2, seen=stored)["HR"].tolist() == [1, 1, 1]
+
+
 def test_what_is_not_recommended_is_never_found():
     """-inf from the model: past any k, under every rule."""
     scores = np.array([[1, -np.inf, -np.inf, -np.inf]])
