@@ -103,11 +103,12 @@ def test_places():
     np.testing.assert_array_equal(targets, [[2, 3, 0], [3, 0, 0], [1, 0, 0]])
 
 
-class TestRanker:
-    @pytest.fixture(scope="class")
-    def log(self):
-        return communities()
+@pytest.fixture(scope="module")
+def log():
+    return communities()
 
+
+class TestRanker:
     @pytest.mark.parametrize("loss", ["bce", "softmax"])
     def test_communities_are_told_apart(self, log, loss):
         model = small(loss=loss).fit(log)
