@@ -102,8 +102,8 @@ class Person:
         if category in PLACE:
             self.met[PLACE[category]] = day
 
-    def visit(self, today, rows):
-        """A day on the platform; what happens is appended to `rows`."""
+    def visit(self, today, rows, slate=None):
+        """A day on the platform; what happens is appended to `rows`. `slate`: items, chances."""
         rng, day = self.rng, today.day
         appeal = GOODS.vectors @ self.taste + today.plain - laws.TIRE * self.tired
         appeal += laws.FOND * self.seen / (1 + self.seen)
@@ -114,22 +114,17 @@ class Person:
             linger = GOODS.linger[10 * self.length + step, self.need]
 
         # The slate, and which of it is clicked.
-        fond = self.recent + 0.1
-        shares = (1 - laws.EXPLORE) / fond.sum() * fond + laws.EXPLORE / CATEGORIES
-        marks = np.arange(1, FEED + 1) - rng.random()
-        shown = np.searchsorted(FEED * np.cumsum(shares[:-1]), marks)
-        rng.shuffle(shown)
-        items = np.array([rng.choice(today.offers[c]) + ITEMS * c for c in shown])
+        items, chances = self.default_slate(today) if slate is None else slate
+        shown = items // ITEMS
         odds = appeal[shown] + today.value[items] + laws.CLICK
         clicked = rng.random(FEED) < ATTENTION / (1 + np.exp(-odds))
         begun = day * 86_400 + int(rng.integers(7 * 3600, 20 * 3600))
-        slate = self.number * DAYS + day
-        chances = [shares[c] / len(today.offers[c]) for c in shown]
+        session = self.number * DAYS + day
         for position in range(FEED):
             rows.append((self.number, items[position], begun, shown[position], IMPRESSION, np.nan,
-                         0.0, slate, position, chances[position]))  # fmt: skip
+                         0.0, session, position, chances[position]))  # fmt: skip
         pages = [
-            (int(shown[p]), int(items[p]), slate, int(p), chances[p])
+            (int(shown[p]), int(items[p]), session, int(p), chances[p])
             for p in np.flatnonzero(clicked)
         ]
         liked_slots = len(pages)
@@ -164,6 +159,16 @@ class Person:
                 bought.append(category)
             second += dwell
         return clicks, bought, shown, liked_slots
+
+    def default_slate(self, today):
+        """The default policy's items, and the chance of each."""
+        fond = self.recent + 0.1
+        shares = (1 - laws.EXPLORE) / fond.sum() * fond + laws.EXPLORE / CATEGORIES
+        marks = np.arange(1, FEED + 1) - self.rng.random()
+        shown = np.searchsorted(FEED * np.cumsum(shares[:-1]), marks)
+        self.rng.shuffle(shown)
+        items = np.array([self.rng.choice(today.offers[c]) + ITEMS * c for c in shown])
+        return items, [shares[c] / len(today.offers[c]) for c in shown]
 
     def evening(self, day, clicks, bought, shown, liked_slots):
         self.tired += clicks

@@ -5,6 +5,11 @@ transparent, text is a mid grey that contrasts equally with both, and lines diff
 lightness, dash and marker at once. Every word that is drawn is an argument, for other languages.
 """
 
+import base64
+import html
+import io
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
@@ -253,3 +258,64 @@ def _busiest_apart(totals, apart):
         if totals[row] > 0 and all(abs(row - other) >= apart for other in rows):
             rows.append(int(row))
     return sorted(rows)
+
+
+class Flipbook:
+    """Figures in one place and a slider that turns them; needs no kernel, and nothing from outside.
+
+    It shows itself in a notebook and on the built page. Chapter 10 uses it.
+
+    Parameters
+    ----------
+    figures : matplotlib figures, one a leaf, all of one size; they are closed.
+    labels : str, one a leaf, what the slider stands at.
+    alts : str, one a leaf, what the leaf shows to who cannot see it.
+    name : str, what the slider is called.
+    first : int, the leaf that is open; default the last.
+
+    Raises
+    ------
+    ValueError where there is not one label and one alternative text a figure.
+    """
+
+    def __init__(self, figures, labels, alts, *, name, first=-1):
+        if not len(figures) == len(labels) == len(alts) > 0:
+            raise ValueError(
+                "`labels` and `alts` must have one text a figure. "
+                f"Received: {len(figures)} figures, {len(labels)} labels, {len(alts)} alts"
+            )
+        self._leaves = [_png(figure) for figure in figures]
+        self._labels, self._alts, self._name = labels, alts, name
+        self._first = range(len(figures))[first]
+
+    def __repr__(self):
+        return f"Flipbook({self._name}: {', '.join(self._labels)})"
+
+    def _repr_html_(self):
+        images = "".join(
+            f'<img src="data:image/png;base64,{leaf}" alt="{html.escape(alt)}" '
+            f'style="width: 100%"{"" if k == self._first else " hidden"}>'
+            for k, (leaf, alt) in enumerate(zip(self._leaves, self._alts))
+        )
+        labels = html.escape(json.dumps(self._labels))
+        turn = (
+            "const leaf = +this.value, book = this.closest('.flipbook');"
+            "book.querySelectorAll('img').forEach((image, k) => { image.hidden = k !== leaf; });"
+            "const label = JSON.parse(this.dataset.labels)[leaf];"
+            "this.setAttribute('aria-valuetext', label);"
+            "book.querySelector('output').textContent = label;"
+        )
+        return (
+            f'<div class="flipbook">{images}<label>{html.escape(self._name)} '
+            f'<input type="range" min="0" max="{len(self._leaves) - 1}" value="{self._first}" '
+            f'data-labels="{labels}" aria-valuetext="{html.escape(self._labels[self._first])}" '
+            f'oninput="{turn}"></label> <output>{html.escape(self._labels[self._first])}</output>'
+            "</div>"
+        )
+
+
+def _png(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    plt.close(figure)
+    return base64.b64encode(file.getvalue()).decode()

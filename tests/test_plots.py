@@ -1,4 +1,8 @@
+import base64
+import io
 import itertools
+import json
+from html.parser import HTMLParser
 
 import matplotlib
 
@@ -195,3 +199,46 @@ def test_steps_of_a_colour_bar_are_few_and_round(top):
     assert 2 <= len(steps) <= 4
     assert steps == sorted(set(steps))
     assert steps[-1] <= top < 2.6 * steps[-1]
+
+
+class Images(HTMLParser):
+    """Attributes of the images and inputs of a piece of HTML."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.inputs = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("img", "input"):
+            (self.images if tag == "img" else self.inputs).append(dict(attrs))
+
+
+def leaves(n):
+    figures = [plt.figure(figsize=(1, 1 + k)) for k in range(n)]
+    return figures, [f"week {k}" for k in range(n)], [f'"{k}" & more' for k in range(n)]
+
+
+def test_flipbook_shows_one_leaf_and_holds_all():
+    figures, labels, alts = leaves(3)
+    page = Images(plots.Flipbook(figures, labels, alts, name="time", first=1)._repr_html_())
+    assert ["hidden" in image for image in page.images] == [True, False, True]
+    assert [image["alt"] for image in page.images] == alts
+    sizes = []
+    for image in page.images:
+        kind, _, data = image["src"].partition(",")
+        assert kind == "data:image/png;base64"
+        sizes.append(plt.imread(io.BytesIO(base64.b64decode(data))).shape[0])
+    assert sizes == [144, 288, 432]  # each leaf is its own figure
+    (slider,) = page.inputs
+    assert (slider["max"], slider["value"], slider["aria-valuetext"]) == ("2", "1", "week 1")
+    assert json.loads(slider["data-labels"]) == labels
+    assert not plt.get_fignums()
+
+
+def test_flipbook_wants_a_label_and_an_alt_a_figure():
+    figures, labels, alts = leaves(2)
+    with pytest.raises(ValueError, match="Received: 2 figures, 2 labels, 1 alts"):
+        plots.Flipbook(figures, labels, alts[:1], name="time")
+    with pytest.raises(ValueError, match="Received: 0 figures"):
+        plots.Flipbook([], [], [], name="time")

@@ -7,9 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from pages import outside
+
+from recsys_evo.plots import Flipbook
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 FIGURE = """\
@@ -136,3 +139,16 @@ def test_figures_keep_the_dark_page_behind_them(site, browser):
             assert style == ["rgba(0, 0, 0, 0)", "none"], f"{path.name}: {style}"
     page.close()
     assert figures
+
+
+def test_slider_of_a_flipbook_turns_the_leaf(browser):
+    figures = [plt.figure(figsize=(1, 1)) for _ in range(3)]
+    labels = ["one", "it's <two>", "three"]
+    page = browser.new_page()
+    page.set_content(Flipbook(figures, labels, ["a", "b", "c"], name="week")._repr_html_())
+    slider = page.get_by_role("slider", name="week")
+    slider.focus()
+    slider.press("ArrowLeft")
+    assert [image.is_visible() for image in page.locator("img").all()] == [False, True, False]
+    assert page.locator("output").inner_text() == labels[1]
+    assert slider.get_attribute("aria-valuetext") == labels[1]
