@@ -1,0 +1,1 @@
+"""Recommend: what to show, the loop of users and recommender, what another policy would earn."""
