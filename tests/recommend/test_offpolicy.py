@@ -217,14 +217,14 @@ def test_an_interval_is_the_bootstrap_of_the_slots_of_whole_users(rng):
     settings = {"n": 50, "level": 0.8}
     cases = [
         (ips(reward, logged, target, user, clip=1.5, rng=np.random.default_rng(3), **settings),
-         lambda weight, w, r, v: np.average(w * r, weights=weight)),
+         lambda w, r, v, weight: np.average(w * r, weights=weight)),
         (snips(reward, logged, target, user, clip=1.5, rng=np.random.default_rng(3), **settings),
-         lambda weight, w, r, v: np.average(r, weights=weight * w)),
+         lambda w, r, v, weight: np.average(r, weights=weight * w)),
         (doubly_robust(reward, logged, target, predicted, expected, user, clip=1.5,
                        rng=np.random.default_rng(3), **settings),
-         lambda weight, w, r, v: np.average(v, weights=weight)),
+         lambda w, r, v, weight: np.average(v, weights=weight)),
         (diagnose(logged, target, user, clip=1.5, rng=np.random.default_rng(3), **settings).mean,
-         lambda weight, w, r, v: np.average(w, weights=weight)),
+         lambda w, r, v, weight: np.average(w, weights=weight)),
     ]  # fmt: skip
     for found, measure in cases:
         rows = bootstrap(measure, weight, reward, value, user=user, rng=np.random.default_rng(3),
