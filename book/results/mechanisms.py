@@ -1,6 +1,6 @@
 """Chapter 10: which mechanism makes which phenomenon? Each knocked out alone, in the closed loop.
 
-A world of 2,000 users lives 12 weeks with a platform that learns factors from the latest four weeks
+A world of 1,000 users lives 12 weeks with a platform that learns factors from the latest four weeks
 of its log, and shows the highest scores. Then again with one law of the users' off, and again, for
 each law; and with one thing changed at the platform. Every history of a seed begins with the same
 users. Figures are those of the last four weeks; the same under a platform of pure chance says which
@@ -28,7 +28,7 @@ MODULES = [
 ]
 SEEDS = [0, 1, 2, 3, 4, 5]
 
-USERS, ROUNDS, LAST = 2_000, 84, 28
+USERS, ROUNDS, LAST = 1_000, 84, 28
 
 
 class OwnVisits(Greedy):
@@ -50,6 +50,7 @@ def conditions():
     kinds |= {
         "none": dict.fromkeys(MECHANISMS, 0),
         "reinforcement, contagion": {"reinforcement": 0, "contagion": 0},
+        "reinforcement, satiation": {"reinforcement": 0, "satiation": 0},
         "drift, reinforcement, contagion": {
             "drift": 0,
             "reinforcement": 0,
