@@ -227,39 +227,36 @@ def off(seed):
 
 
 def returns(log, truth):
-    """Of each consumable category what the log cannot know: mean days from a purchase to the next
-    where none was made elsewhere between, and how many were followed so, of how many."""
-    bought = np.unique(
-        np.stack(
-            [
-                log.events["user"].to_numpy()[log.purchase],
-                log.events["category"].to_numpy()[log.purchase],
-                _days(log)[log.purchase],
-            ]
-        ),
-        axis=1,
-    )
+    """Of each consumable category what the log cannot know: mean days from a need that was met,
+    here or elsewhere, to the purchase here that meets the next; and of how many purchases how many
+    were followed by one here, with none elsewhere between."""
+    bought = np.zeros((USERS, laws.CATEGORIES, DAYS + 3), bool)
+    bought[
+        log.events["user"].to_numpy()[log.purchase],
+        log.events["category"].to_numpy()[log.purchase],
+        _days(log)[log.purchase],
+    ] = True
+    kind, need, age = truth.needs[:, :, :3].transpose(2, 0, 1)
     found = {}
     for place, code in enumerate(laws.CATALOGUE.consumable):
-        users, _, days = bought[:, bought[1] == code]
-        here = set(zip(users.tolist(), days.tolist()))
+        here, met = bought[:, code], truth.met[:, :, place]
+        # A need that opens on a day is first seen in the truth of the next.
+        opened = (kind == laws.ERRANDS) & (need == code) & (age == 0)
+        user, day = np.nonzero(opened[:, 1:])
+        since = day - met[user, day]
+        wait = np.stack([here[user, day + k] for k in (1, 2)])
+        known = (since < DAYS) & wait.any(0)
+        gap = (since + 1 + wait.argmax(0))[known]
+        user, day = np.nonzero(here[:, :DAYS])
         late = DAYS - 1.5 * (laws.CATALOGUE.period[code] + 2)
-        gaps, number = [], 0
-        for user, day in here:
-            met = truth.met[user, :, place]
-            later = np.flatnonzero(met[day + 1 :] != day)
-            # Of purchases less than five days apart the first counts.
-            if any((user, day - k) in here for k in range(1, 5)):
-                continue
-            if any((user, day + k) in here for k in range(1, 5)):
-                continue
-            number += day <= late
-            if len(later):
-                then = int(met[day + 1 + later[0]])
-                if (user, then) in here and day <= late:
-                    gaps.append(then - day)
-        if len(gaps) > 2:
-            found[code] = np.mean(gaps), np.array([len(gaps), number])
+        user, day = user[day <= late], day[day <= late]
+        follows = 0
+        for who, when in zip(user, day):
+            then = met[who, when + 1 :]
+            then = then[then != when]
+            follows += len(then) > 0 and here[who, then[0]]
+        if len(gap):
+            found[code] = gap.mean(), np.array([follows, len(user)])
     return found
 
 
