@@ -47,7 +47,9 @@ class Policy:
         """
         if self._age % self.every == 0:
             self.learn(log)
-            self._day, self._born = log.end, _births(log)
+            self._day = log.end
+        if self._age == 0:
+            self._born = _births(log)  # once: to read the log may be to put it together
         self.offered = self._born <= self._day + self._age % self.every
         self._age += 1
         if n > self.offered.sum():
