@@ -41,28 +41,7 @@ MODULES = [
     "recsys_evo.recommend.loop",
     "recsys_evo.recommend.policies",
 ]
-SEEDS = [
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-    10,
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-    18,
-    19,
-]
+SEEDS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
 
 USERS, DAYS, WARM_UP, DRAWS = 1_000, 90, 28, 40
 
