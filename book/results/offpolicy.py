@@ -32,7 +32,7 @@ MODULES = [
     "recsys_evo.recommend.offpolicy",
     "recsys_evo.recommend.policies",
 ]
-SEEDS = [0, 1, 2, 3, 4]
+SEEDS = [0, 1, 2, 3, 4, 5, 6]
 
 USERS, DRAWN = 2_000, 500  # in the world; in a log
 LOGS, DRAWS = 80, 200  # logs a pair of policies; bootstrap draws
