@@ -11,14 +11,21 @@ them, and what became of their tastes. Chapter 10 is about this loop; chapters 1
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from recsys_evo.collect import laws
 from recsys_evo.collect.events import Log
 from recsys_evo.collect.laws import CATEGORIES, FEED, ITEMS
-from recsys_evo.collect.world import FIRST_DAY, TOWN, Truth, World, _slates, _Town
+from recsys_evo.collect.world import (
+    FIRST_DAY,
+    TOWN,
+    Truth,
+    World,
+    _LogSoFar,
+    _slates,
+    _Town,
+)
 
 ATTENTION = ((1 + np.arange(FEED)) ** -laws.POSITION).astype(np.float32)  # by place in the slate
 
@@ -161,19 +168,9 @@ def _log(world, towns, first, last):
     return world._log(towns, tables)
 
 
-class _Recent:
+class _Recent(_LogSoFar):
     """The log of some days, put together when a policy first looks at it."""
 
     def __init__(self, world, towns, first, last):
-        self._make = lambda: _log(world, towns, first, last)
+        super().__init__(lambda: _log(world, towns, first, last))
         self.end = FIRST_DAY + last  # also where nobody came yesterday
-
-    @cached_property
-    def _log(self):
-        return self._make()
-
-    def __getattr__(self, name):
-        return getattr(self._log, name)
-
-    def __len__(self):
-        return len(self._log)
