@@ -16,10 +16,8 @@ writes `book/results/NAME.json`, which `stored(NAME)` reads. `make result NAME=�
 
 import argparse
 import html
-import importlib.metadata
 import json
 import os
-import platform
 import runpy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,10 +27,10 @@ from tqdm import tqdm
 
 from recsys_evo.evaluate.forecasts import interval
 from recsys_evo.fingerprints import declared, fingerprint
+from recsys_evo.machine import machine, versions
 
 _COLUMNS = ("claim", "margin", "found", "low", "high", "kind", "verdict")
 _BOUNDS = {"at least": "≥", "at most": "≤"}
-_PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "tensorflow", "keras")
 
 
 class ClaimContradicted(Exception):
@@ -218,8 +216,8 @@ def run(script):
     context = {
         "command": f"make result NAME={script.stem}",
         "fingerprint": fingerprint(script),
-        "versions": _versions(),
-        "machine": _machine(),
+        "versions": versions(),
+        "machine": machine(),
     }
     path = script.with_suffix(".json")
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -246,26 +244,6 @@ def _script(name):
         if place.exists():
             return place
     raise ValueError(f"`name` must be a script in book/results. Received: name={name!r}")
-
-
-def _versions():
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _machine():
-    """Processor and cores; nothing that would name the machine or its owner."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].split(":")[1].strip() if names else processor
-    return {"processor": processor, "cores": os.cpu_count()}
 
 
 def _plain(value):

@@ -217,7 +217,7 @@ def test_a_new_seed_runs_alone_and_changed_code_runs_all(script):
 def test_other_versions_start_the_result_again(script, monkeypatch):
     claims.run(script)
     ran(script)
-    monkeypatch.setattr(claims, "_versions", lambda: {"python": "2.7"})
+    monkeypatch.setattr(claims, "versions", lambda: {"python": "2.7"})
     claims.run(script)
     assert ran(script) == ["0", "1", "2"]
 

@@ -1,10 +1,13 @@
 """The chapters: which there are, and how one is executed. Used by the other scripts here."""
 
 import argparse
+import json
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from nbclient import NotebookClient
@@ -17,8 +20,13 @@ CELL_SECONDS = 300
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-class ChapterError(Exception):
-    """A chapter that did not run to its end; the message names chapter and cell."""
+class Run(NamedTuple):
+    """A chapter's execution, whether it came to its end or not."""
+
+    seconds: float
+    memory: float | None  # the kernel's peak in MiB; None where the system does not tell
+    claims: list[dict]  # as `recsys_evo.claims` writes them
+    trouble: str | None  # what stopped it, and in which cell
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -38,10 +46,12 @@ def chapters(root: Path = ROOT, only: str | None = None) -> list[Path]:
     return chosen
 
 
-def execute(path: Path, notebook: nbformat.NotebookNode) -> float:
-    """Execute ``notebook``, read from ``path``, in place; return the seconds it took.
+def execute(path: Path, notebook: nbformat.NotebookNode) -> Run:
+    """Execute ``notebook``, read from ``path``, in place.
 
-    The working directory is the chapter's folder, as in JupyterLab and in the tests.
+    The working directory is the chapter's folder, as in JupyterLab and in the tests. While
+    ``RECSYS_EVO_CLAIMS_FILE`` is set, ``recsys_evo.claims`` appends a line of JSON to that file
+    for each claim that a cell makes.
     """
     client = NotebookClient(
         notebook,
@@ -51,27 +61,41 @@ def execute(path: Path, notebook: nbformat.NotebookNode) -> float:
         record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    started = time.perf_counter()
-    number = 0
+    number, memory, trouble = 0, None, None
 
     def note(cell, cell_index):
         nonlocal number
         number = cell_index + 1
 
+    def weigh(cell, cell_index, execute_reply):
+        nonlocal memory
+        memory = peak_memory(client.km.provisioner.pid)
+
     client.on_cell_start = note
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        # the kernel colours its tracebacks, also for a log file
-        traceback = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-        raise ChapterError(f"{path.name}, cell {number}:\n{traceback}") from None
-    except CellTimeoutError:
-        raise ChapterError(
-            f"{path.name}, cell {number}: still running after {CELL_SECONDS} s"
-        ) from None
-    except DeadKernelError:
-        raise ChapterError(f"{path.name}, cell {number}: the kernel died (memory?)") from None
-    return time.perf_counter() - started
+    client.on_cell_executed = weigh
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder, "claims.jsonl")
+        record.touch()
+        try:
+            client.execute(env={**os.environ, "RECSYS_EVO_CLAIMS_FILE": str(record)})
+        except CellExecutionError as error:
+            # the kernel colours its tracebacks, also for a log file
+            trouble = ":\n" + re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        except CellTimeoutError:
+            trouble = f": still running after {CELL_SECONDS} s"
+        except DeadKernelError:
+            trouble = ": the kernel died (memory?)"
+        claims = [json.loads(line) for line in record.read_text("utf-8").splitlines()]
+    seconds = time.perf_counter() - started
+    return Run(seconds, memory, claims, trouble and f"{path.name}, cell {number}{trouble}")
+
+
+def peak_memory(pid: int) -> float | None:
+    """Return the most memory in MiB that a process has held, where Linux keeps the account."""
+    account = Path(f"/proc/{pid}/status")
+    found = account.exists() and re.search(r"VmHWM:\s+(\d+) kB", account.read_text())
+    return int(found[1]) / 1024 if found else None
 
 
 def each(paths: list[Path]):

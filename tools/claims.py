@@ -1,34 +1,14 @@
 """Run the chapters under another seed and list their claims: none may be contradicted.
 
-Outputs are not compared. While ``RECSYS_EVO_CLAIMS_FILE`` is set, ``recsys_evo.claims`` appends
-a line of JSON to that file for each claim that a cell makes.
+Outputs are not compared.
 """
 
-import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import nbformat
-from chapters import ROOT, ChapterError, chapters, each, execute, parser
-
-
-def claims_of(path: Path) -> tuple[list[dict], str | None]:
-    """Execute a chapter; return the claims that it made, and what stopped it (None: nothing)."""
-    trouble = None
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder, "claims.jsonl")
-        record.touch()
-        os.environ["RECSYS_EVO_CLAIMS_FILE"] = str(record)
-        try:
-            seconds = execute(path, nbformat.read(path, 4))
-        except ChapterError as error:
-            trouble = str(error)
-        lines = record.read_text("utf-8").splitlines()
-    made = [json.loads(line) for line in lines]
-    print("FAILED" if trouble else f"{seconds:6.1f} s, claims: {len(made)}")
-    return made, trouble
+from chapters import ROOT, chapters, each, execute, parser
 
 
 def row(claim: dict) -> str:
@@ -50,8 +30,10 @@ def main() -> None:
 
     made, troubles = {}, []
     for path in each(chapters(options.root.resolve(), options.only)):
-        made[path.stem], trouble = claims_of(path)
-        troubles += [trouble] if trouble else []
+        run = execute(path, nbformat.read(path, 4))
+        print("FAILED" if run.trouble else f"{run.seconds:6.1f} s, claims: {len(run.claims)}")
+        made[path.stem] = run.claims
+        troubles += [run.trouble] if run.trouble else []
 
     print(f"\nClaims under seed {options.seed}")
     for name, claims in made.items():

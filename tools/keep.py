@@ -1,5 +1,7 @@
 """Execute the chapters and write them back, with the outputs that the tests compare."""
 
+import sys
+
 import nbformat
 from chapters import chapters, each, execute, parser
 from strip import strip
@@ -9,10 +11,12 @@ def main() -> None:
     options = parser(__doc__).parse_args()
     for path in each(chapters(only=options.only)):
         notebook = nbformat.read(path, 4)
-        seconds = execute(path, notebook)
+        run = execute(path, notebook)
+        if run.trouble:
+            sys.exit(f"FAILED\n\n{run.trouble}")
         strip(notebook)
         path.write_text(nbformat.writes(notebook) + "\n", "utf-8", newline="\n")
-        print(f"{seconds:6.1f} s")
+        print(f"{run.seconds:6.1f} s")
 
 
 if __name__ == "__main__":

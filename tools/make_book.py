@@ -18,10 +18,12 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from chapters import ROOT, ChapterError, chapters, each, execute, parser
+from chapters import ROOT, chapters, each, execute, parser
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from pages import outside
+
+from recsys_evo.machine import machine, versions
 
 
 def data_folder(root: Path) -> Path:
@@ -83,15 +85,17 @@ def noise(notebook: nbformat.NotebookNode) -> list[tuple[int, str]]:
 
 
 def bring_up_to_date(root: Path, only: str | None) -> list[Path]:
-    """Execute the chosen chapters that are not in the cache; return those that are in no cache."""
+    """Execute the chosen chapters that are not in the cache; return those that are in no cache.
+
+    What the book's page on its own status shows goes to ``_build/status.json``.
+    """
     cache = get_cache(root / "_build" / ".jupyter_cache")
 
     def known(path):
         try:
-            cache.match_cache_notebook(nbformat.read(path, 4))
+            return cache.match_cache_notebook(nbformat.read(path, 4)).data
         except KeyError:
-            return False
-        return True
+            return None
 
     failures = []
     for path in each(chapters(root, only)):
@@ -99,20 +103,23 @@ def bring_up_to_date(root: Path, only: str | None) -> list[Path]:
             print("unchanged")
             continue
         notebook = nbformat.read(path, 4)
-        try:
-            seconds = execute(path, notebook)
-        except ChapterError as error:
+        run = execute(path, notebook)
+        if run.trouble:
             print("FAILED")
-            failures.append(str(error))
-        else:
-            bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": seconds})
-            cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-            print(f"{seconds:6.1f} s")
-            for number, line in noise(notebook):
-                print(f"      cell {number} writes to stderr: {line}")
+            failures.append(run.trouble)
+            continue
+        facts = {"execution_seconds": run.seconds, "memory": run.memory, "claims": run.claims}
+        bundle = CacheBundleIn(notebook, str(path), data=facts)
+        cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+        print(f"{run.seconds:6.1f} s")
+        for number, line in noise(notebook):
+            print(f"      cell {number} writes to stderr: {line}")
     if failures:
         sys.exit("\n" + "\n\n".join(failures))
-    return [path for path in chapters(root) if not known(path)]
+    facts = {path.stem: known(path) for path in chapters(root)}
+    status = {"versions": versions(), "machine": machine(), "chapters": facts}
+    (root / "_build" / "status.json").write_text(json.dumps(status), "utf-8")
+    return [path for path in chapters(root) if not facts[path.stem]]
 
 
 def configuration(root: Path, unexecuted: list[Path]) -> Path:

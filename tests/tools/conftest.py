@@ -56,6 +56,7 @@ class SmallBook:
         """Change the package."""
         package = self.root / "recsys_evo"
         package.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "recsys_evo" / "machine.py", package / "machine.py")
         (package / "__init__.py").write_text(f"WORD = {word!r}\n")
 
     def chapter(self, name: str, *cells: str, text: str = "# A chapter\n\nIts story.") -> None:

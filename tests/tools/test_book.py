@@ -1,5 +1,6 @@
 """`make book`: never a stale output, progress that can be read, errors that say where."""
 
+import json
 import re
 
 import pytest
@@ -106,3 +107,67 @@ def test_an_unknown_chapter_is_refused_by_name(small_book):
     assert done.returncode != 0
     assert "'77'" in done.stderr
     assert "01-one, 02-two" in done.stderr
+
+
+STATUS = """\
+---
+orphan: true
+---
+# Status
+
+```{status} chapters
+chapter | seconds | memory | hold | undecided | stored | undecided
+```
+
+```{status} undecided
+chapter | claim | margin | interval
+```
+
+```{status} machine
+what | which
+```
+"""
+
+CLAIM = """
+import json, os
+claim = {{"statement": "a | b", "margin": 0.5, "bound": "at most", "low": {low}, "high": 0.7,
+          "kind": "{kind}", "verdict": "{verdict}"}}
+with open(os.environ["RECSYS_EVO_CLAIMS_FILE"], "a") as record:
+    print(json.dumps(claim), file=record)
+"""
+
+
+def test_the_status_page_tells_what_the_build_measured(small_book):
+    (small_book.root / "book" / "status.md").write_text(STATUS)
+    toc = small_book.root / "book" / "_toc.yml"
+    toc.write_text(toc.read_text() + "      - file: status\n")
+    undecided = CLAIM.format(low=0.4, kind="stored", verdict="undecided")
+    holds = CLAIM.format(low=0.6, kind="live", verdict="holds")
+    block = "x = bytearray(300 * 2**20); x[::4096] = b'1' * len(x[::4096]); del x"
+    small_book.chapter("01-one", "import time; time.sleep(2)", block, holds, holds, undecided)
+
+    small_book.build("--only", "01")
+    facts = json.loads((small_book.root / "_build" / "status.json").read_text())["chapters"]
+    assert facts["02-two"] is None
+    seconds, memory = facts["01-one"]["execution_seconds"], facts["01-one"]["memory"]
+    assert 2 < seconds < 60
+    assert memory is None or 300 < memory < 2_000  # the peak, though the block is gone
+    table = rows(small_book.page("status"))
+    shown = f"{memory:.0f}" if memory else "–"
+    assert table[1][1:] == [f"{seconds:.0f}", shown, "2", "0", "0", "1"]
+    assert table[2][1:] == ["–"] * 6
+    assert table[4][1:] == ["a | b", "≤ 0.5", "0.4 to 0.7"]
+
+    # a chapter that is not executed again keeps its figures; one that is gets new ones
+    small_book.chapter("02-two", holds)
+    small_book.build()
+    again = rows(small_book.page("status"))
+    assert again[1] == table[1]
+    assert again[2][3:] == ["1", "0", "0", "0"]
+
+
+def rows(page):
+    """The cells' texts of all tables of a page, row by row."""
+    found = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
+    cells = (re.findall(r"<t[dh].*?>(.*?)</t[dh]>", row, re.DOTALL) for row in found)
+    return [[re.sub(r"<.*?>", "", cell).strip() for cell in row] for row in cells]

@@ -1,0 +1,91 @@
+"""The book's page on its own status: what the last build measured, as tables.
+
+    ```{status} chapters          or: undecided, machine
+    heading | heading | …
+    ```
+
+The headings stand on the page, so that they can be translated; the figures come from
+`_build/status.json`, which `tools/make_book.py` writes when it has executed the chapters.
+"""
+
+import json
+from pathlib import Path
+
+from sphinx.util.docutils import SphinxDirective
+
+NONE = "–"
+
+
+def chapters(status):
+    """A row a chapter: seconds, peak memory, claims that hold and that are undecided by kind."""
+    for name, facts in status["chapters"].items():
+        if not facts:
+            yield [f"[]({name})"] + [NONE] * 6
+            continue
+        claims = facts["claims"]
+        counts = [
+            sum(
+                c["kind"] == kind and c["verdict"] == verdict
+                for c in claims
+            )
+            for kind in ("live", "stored")
+            for verdict in ("holds", "undecided")
+        ]
+        memory = facts["memory"]
+        yield [
+            f"[]({name})",
+            f"{facts['execution_seconds']:.0f}",
+            f"{memory:.0f}" if memory else NONE,
+            *counts,
+        ]
+
+
+def undecided(status):
+    """A row for each claim that this build could not decide."""
+    for name, facts in status["chapters"].items():
+        for claim in facts["claims"] if facts else ():
+            if claim["verdict"] == "undecided":
+                low, high = (
+                    f"{claim[end]:.4g}" for end in ("low", "high")
+                )
+                sign = {"at least": "≥", "at most": "≤"}[claim["bound"]]
+                yield [
+                    f"[]({name})",
+                    claim["statement"].replace("|", r"\|"),
+                    f"{sign} {claim['margin']:.4g}",
+                    f"{low} to {high}",
+                ]
+
+
+def machine(status):
+    """A row for each thing that the figures depend on."""
+    yield from status["machine"].items()
+    yield from status["versions"].items()
+
+
+class Status(SphinxDirective):
+    required_arguments = 1
+    has_content = True
+
+    def run(self):
+        path = Path(self.env.app.outdir).parent / "status.json"
+        self.env.note_dependency(str(path))
+        read = {
+            "chapters": chapters,
+            "undecided": undecided,
+            "machine": machine,
+        }
+        rows = read[self.arguments[0]](
+            json.loads(path.read_text("utf-8"))
+        )
+        head = self.content[0].split("|")
+        table = [head, ["---"] * len(head), *rows]
+        text = "\n".join(
+            f"| {' | '.join(map(str, row))} |" for row in table
+        )
+        return self.parse_text_to_nodes(text)
+
+
+def setup(app):
+    app.add_directive("status", Status)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
