@@ -129,8 +129,9 @@ def configuration(root: Path, unexecuted: list[Path]) -> Path:
         return source
     config = yaml.safe_load(source.read_text("utf-8"))
     config["execute"]["exclude_patterns"] = [path.name for path in unexecuted]
-    # only an executed notebook knows how its cells are to be coloured
-    config["sphinx"]["config"]["suppress_warnings"] = ["myst.domains", "myst-nb.lexer"]
+    # only an executed notebook knows how its cells are to be coloured, and has figures
+    quiet = ["myst.domains", "myst-nb.lexer", "ref.numref"]
+    config["sphinx"]["config"]["suppress_warnings"] = quiet
     local = config["sphinx"]["local_extensions"]
     for name, folder in local.items():
         local[name] = str(root / folder)
