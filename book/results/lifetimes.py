@@ -207,7 +207,11 @@ def run(seed):
             ("pairs, network", "trees"),
         )
     }
-    errors = {name: np.abs(told - truth) for name, told in count.items()}
+    misses = {name: told - truth for name, told in count.items()}
+    errors = {
+        "absolute": {name: np.abs(miss) for name, miss in misses.items()},
+        "squared": {name: miss**2 for name, miss in misses.items()},
+    }
     return {
         "from": str(end),
         "customers": len(users),
@@ -232,17 +236,26 @@ def run(seed):
         },
         "gaps": gaps,
         "error": {
-            name: average(error, rng=rng)
-            for name, error in errors.items()
+            kind: {
+                name: average(values, rng=rng)
+                for name, values in table.items()
+            }
+            for kind, table in errors.items()
         },
         "told": {
             name: float(told.mean()) for name, told in count.items()
         },
         "error gaps": {
-            f"{one} − {other}": average(
-                errors[one], against=errors[other], rng=rng
-            )
-            for one, other in (("BG/BB", "own rate"), ("trees", "BG/BB"))
+            kind: {
+                f"{one} − {other}": average(
+                    table[one], against=table[other], rng=rng
+                )
+                for one, other in (
+                    ("BG/BB", "own rate"),
+                    ("trees", "BG/BB"),
+                )
+            }
+            for kind, table in errors.items()
         },
     }
 
