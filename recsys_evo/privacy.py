@@ -12,26 +12,24 @@ whole numbers, since rounding betrays the value under the noise (Mironov 2012). 
 """
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 
 def attack(members, others, fpr=0.01):
     """Return (AUC, TPR): how well a score tells who was in the training set.
 
-    The AUC is half for guessing. It is a mean over all thresholds, and an attacker who is sure of
-    few people can do harm with an AUC near half; so the second figure is the share of members
-    found when at most the share `fpr` of the others is accused (Carlini et al. 2022).
+    The AUC is half for guessing. An attacker who is sure of few people can do harm with an AUC near
+    half; so the second figure is the share of members found when at most the share `fpr` of the
+    others is accused (Carlini et al. 2022).
 
     Parameters
     ----------
-    members, others : (rows,), scores of those who were in, and of those who were not; higher says
-        «was in».
+    members, others : finite (rows,), scores of those who were in the training set, and of those who
+        were not; higher says «was in».
     fpr : float between 0 and 1.
-
-    Raises
-    ------
-    ValueError for an empty side, scores that are not finite, and an `fpr` out of range.
     """
     members, others = np.asarray(members, float), np.asarray(others, float)
     if members.ndim != 1 or others.ndim != 1 or not len(members) or not len(others):
@@ -58,19 +56,8 @@ def bound(fpr, epsilon, delta=0.0):
 def randomised(answers, n, epsilon, *, rng):
     """Return answers that are true with chance e^ε / (e^ε + n − 1), else another one, any.
 
-    Whoever reads such an answer can hardly tell what was true: no answer is more than e^ε times as
-    likely under one truth as under another (Warner 1965; Kairouz et al. 2014).
-
-    Parameters
-    ----------
-    answers : int (users,), codes from 0 to n − 1.
-    n : int, how many answers there are, two or more.
-    epsilon : float, positive.
-    rng : numpy Generator.
-
-    Raises
-    ------
-    ValueError for codes out of range and for a wrong `n` or `epsilon`.
+    No answer is more than e^ε times as likely under one truth as under another (Warner 1965;
+    Kairouz et al. 2014). `answers`: int (users,), codes from 0 to n − 1, n two or more.
     """
     answers = _codes("answers", answers, n)
     true = np.exp(_epsilon(epsilon)) / (np.exp(epsilon) + n - 1)
@@ -82,10 +69,8 @@ def randomised(answers, n, epsilon, *, rng):
 def shares(reports, n, epsilon):
     """Estimate the shares of the true answers from what `randomised` reported.
 
-    Returns
-    -------
-    shares, errors : float (n,) each. A share is right on average, and may be negative; its error
-    is the standard error over users and lies together, from the share of reports.
+    Returns shares and standard errors, float (n,) each. A share is right on average and may be
+    negative; its error is that of users and lies together, from the share of reports.
     """
     reports = _codes("reports", reports, n)
     other = 1 / (np.exp(_epsilon(epsilon)) + n - 1)
@@ -95,7 +80,7 @@ def shares(reports, n, epsilon):
 
 
 def clipped_sum(inputs, residuals, *, clip, noise=0.0, rng=None):
-    """Sum the users' gradients of a linear model, none longer than `clip`, and add noise.
+    """Sum users' gradients of a linear model, none longer than `clip`: (inputs, outputs), noisy.
 
     A user's gradient is the outer product of input and residual, so its length is the product of
     their lengths: it is clipped without ever being written down (Goodfellow 2015). The sum moves by
@@ -108,10 +93,6 @@ def clipped_sum(inputs, residuals, *, clip, noise=0.0, rng=None):
     clip : float, positive; `numpy.inf` leaves gradients as they are, and allows no noise.
     noise : float, the noise's standard deviation in units of `clip`.
     rng : numpy Generator; needed for noise.
-
-    Returns
-    -------
-    (inputs, outputs).
     """
     if not clip > 0 or noise < 0 or (noise and not np.isfinite(clip)):
         raise ValueError(
@@ -158,19 +139,35 @@ def epsilon(noise, *, delta, rate=1.0, steps=1, accountant="pld"):
     return float(count.compose(event, steps).get_epsilon(delta))
 
 
-def descend(weights, inputs, answers, *, steps, rate, ridge=0.0):
+def gaussian(epsilon, delta):
+    """Return the least noise, over the reach of one user, at which one Gaussian answer is (ε, δ).
+
+    The closed form of Balle and Wang (2018), solved for the noise: less than the textbook's
+    sqrt(2 ln(1.25/δ))/ε, and right for any ε.
+    """
+
+    def excess(noise):
+        half, slope = 0.5 / noise, _epsilon(epsilon) * noise
+        return norm.cdf(half - slope) - np.exp(epsilon + norm.logcdf(-half - slope)) - delta
+
+    return float(brentq(excess, 1e-3, 1e6, xtol=1e-12))
+
+
+def descend(weights, inputs, answers, *, steps, rate, ridge=0.0, anchor=0.0):
     """Take gradient steps down the mean logistic loss of `inputs @ weights`, on all rows at once.
 
     Parameters
     ----------
     weights : (inputs, outputs), where to begin.
     inputs, answers : (users, inputs), and 0/1 (users, outputs). The loss of a user is the sum over
-        outputs; `ridge` / 2 times the sum of squared weights is added to the mean.
+        outputs; to the mean, `ridge` / 2 times the squared distance from `anchor` is added.
     steps, rate : int, and the length of a step.
+    ridge, anchor : float, and a number or (inputs, outputs).
     """
     for _ in range(steps):
         residuals = expit(inputs @ weights) - answers
-        weights = weights - rate * (inputs.T @ residuals / len(inputs) + ridge * weights)
+        slope = inputs.T @ residuals / len(inputs) + ridge * (weights - anchor)
+        weights = weights - rate * slope
     return weights
 
 
@@ -178,12 +175,8 @@ def federated_round(weights, clients, **options):
     """Return the clients' mean after each has taken its own steps from `weights` (FedAvg).
 
     With one step it is a step of central gradient descent; with more, clients that differ pull
-    apart before they are averaged (McMahan et al. 2017).
-
-    Parameters
-    ----------
-    clients : list of (inputs, answers); a client counts by its number of users.
-    options : as for `descend`.
+    apart before they are averaged (McMahan et al. 2017). `clients`: list of (inputs, answers), each
+    counted by its number of users; `options`: those of `descend`.
     """
     moved = [descend(weights, *client, **options) for client in clients]
     return np.average(moved, axis=0, weights=[len(inputs) for inputs, _ in clients])
@@ -205,17 +198,10 @@ def from_ring(ring, scale=2**24):
 
 
 def mask(client, seeds, size):
-    """Return what `client` adds to its vector before it sends it; all masks together sum to 0.
+    """Return what `client` adds to its vector before it sends it, uint64 (size,) modulo 2⁶⁴.
 
-    Parameters
-    ----------
-    client : int, a row of `seeds`.
-    seeds : int (clients, clients), symmetric: the secret that each pair shares.
-    size : int, numbers in the vector.
-
-    Returns
-    -------
-    uint64 (size,), modulo 2⁶⁴ (Bonawitz et al. 2017).
+    All masks together sum to 0 (Bonawitz et al. 2017). `seeds`: int (clients, clients), symmetric,
+    the secret that each pair shares; `client` is a row of it.
     """
     seeds = np.asarray(seeds)
     if seeds.ndim != 2 or not np.array_equal(seeds, seeds.T):

@@ -146,6 +146,14 @@ def test_epsilon_of_one_gaussian_is_the_closed_form(noise, delta):
     assert privacy.epsilon(noise, delta=delta, accountant="rdp") >= closed
 
 
+@pytest.mark.parametrize(("epsilon", "delta"), [(0.1, 1e-6), (1.0, 1e-5), (8.0, 1e-3)])
+def test_gaussian_noise_is_the_least_that_will_do(epsilon, delta):
+    noise = privacy.gaussian(epsilon, delta)
+    assert gaussian_epsilon(noise, delta) == pytest.approx(epsilon)
+    if epsilon <= 1:
+        assert noise < np.sqrt(2 * np.log(1.25 / delta)) / epsilon
+
+
 def test_many_gaussians_are_one_with_less_noise():
     closed = gaussian_epsilon(10 / np.sqrt(50), 1e-5)
     assert privacy.epsilon(10, delta=1e-5, steps=50) == pytest.approx(closed, rel=1e-3)
@@ -201,9 +209,10 @@ def test_descend_follows_the_slope_of_the_loss():
     def loss(weights):
         score = inputs @ weights
         nll = (np.logaddexp(0, score) - answers * score).sum(1).mean()
-        return nll + 0.05 * (weights**2).sum()
+        return nll + 0.05 * ((weights - 0.5) ** 2).sum()
 
-    moved = privacy.descend(start, inputs, answers, steps=1, rate=1.0, ridge=0.1)
+    options = {"ridge": 0.1, "anchor": 0.5}
+    moved = privacy.descend(start, inputs, answers, steps=1, rate=1.0, **options)
     slope = np.zeros_like(start)
     for place in np.ndindex(start.shape):
         step = np.zeros_like(start)
