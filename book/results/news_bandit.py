@@ -76,9 +76,10 @@ def live(paper, rule, prior, fade=None, forget=None, *, rng):
         scores = rule(today, *seen, true, pages, rng)
         slates = np.argsort(-scores, axis=1)[:, : len(attention)]
         chance = true[slates] * attention
-        earned[hour] = chance.sum(axis=1).mean()
-        looks = each / len(slates)
-        came = rng.binomial(round(looks), chance)
+        n = len(slates)  # whole readers a version, as even as can be
+        looks = (each // n + (np.arange(n) < each % n))[:, None]
+        earned[hour] = (looks * chance).sum() / each
+        came = rng.binomial(looks, chance)
         clicks, expected = kept * clicks, kept * expected
         np.add.at(clicks, on[slates], came)
         np.add.at(expected, on[slates], looks * attention * today[slates])
@@ -90,9 +91,15 @@ def best(today, a, b, true, pages, rng):
 
 
 def epsilon(today, a, b, true, pages, rng, share=0.1):
-    scores = np.tile(today * a / b, (pages, 1))
-    lucky = rng.random(scores.shape) < share * 10 / len(today)
-    return np.where(lucky, 1 + rng.random(scores.shape), scores)
+    order = np.tile(np.argsort(-today * a / b), (pages, 1))
+    for slot in range(len(ATTENTION)):
+        row = np.flatnonzero(rng.random(pages) < share)
+        other = rng.integers(slot, len(today), len(row))
+        order[row, slot], order[row, other] = (
+            order[row, other],
+            order[row, slot],
+        )
+    return -np.argsort(order, axis=1)
 
 
 def upper(today, a, b, true, pages, rng):
@@ -129,8 +136,11 @@ TIMES = {
 }
 
 
-def compare(seed, **options):
-    """Share of the oracle's clicks by rule, prior and what is held of time."""
+def compare(seed, whole=True, **options):
+    """Share of the oracle's clicks by rule, prior and what is held of time.
+
+    Not `whole`: only for those that know how news fades.
+    """
 
     def earned(rule, prior="flat", fade=None, forget=None):
         paper = Paper(rng=np.random.default_rng(seed), **options)
@@ -147,9 +157,11 @@ def compare(seed, **options):
     for name, rule in RULES.items():
         for prior in ("flat", "topic"):
             for time, days in TIMES.items():
+                if not whole and time != "ages":
+                    continue
                 key = f"{name}, {prior}, {time}"
                 shares[key] = earned(rule, prior, *days) / top
-    for times in (0.5, 2):
+    for times in (0.5, 2) if whole else ():
         key = f"best, topic, ages × {times:g}"
         shares[key] = earned(best, "topic", times) / top
     return shares
@@ -157,7 +169,12 @@ def compare(seed, **options):
 
 def run(seed):
     grid = {
-        f"{readers} {fade:g}": compare(seed, readers=readers, fade=fade)
+        f"{readers} {fade:g}": compare(
+            seed,
+            (readers, fade) == (1_000, 2),
+            readers=readers,
+            fade=fade,
+        )
         for readers in READERS
         for fade in FADES
     }
