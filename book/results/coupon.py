@@ -7,6 +7,7 @@ are asked. Each customer's true effect is the mean over twin futures with and wi
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier as Trees
 from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -144,7 +145,10 @@ def targeting(table, given, bought, asked):
         without = chance(make(), table[~given], bought[~given], asked)
         found[f"response, {name}"] = with_it
         found[f"two models, {name}"] = with_it - without
-    usual = chance(trees(), table, bought, table)
+    # What is expected of a customer has not seen what he did: two folds, each asked of the other.
+    usual = cross_val_predict(
+        trees(), table, bought, cv=2, method="predict_proba"
+    )[:, 1]
     moved = (bought - usual) * (given - 0.5) / 0.25
     ridge = make_pipeline(
         StandardScaler(), RidgeCV(np.logspace(0, 5, 11))
@@ -188,8 +192,9 @@ def run(seed):
     scores["the truth, other futures"] = known[ask]
     scores["needs of today"] = (kind[ask] == IDLE) * 1.0
     effect = effect[ask]
+    usual = chance(trees(), table[teach], bought[teach], table[ask])
     observed = {
-        name: qini_observed(score, given[ask], bought[ask])
+        name: qini_observed(score, given[ask], bought[ask] - usual)
         for name, score in scores.items()
     }
     kinds = {
@@ -222,9 +227,9 @@ def run(seed):
     }
 
 
-def qini_observed(score, given, bought):
-    """The same area from the asked half of an experiment alone, as a shop would have it."""
-    return float(qini(score, (given - 0.5) / 0.25 * bought))
+def qini_observed(score, given, surprise):
+    """The same area from outcomes of an experiment, less what was expected of the customers."""
+    return float(qini(score, (given - 0.5) / 0.25 * surprise))
 
 
 def given_to(lived, table, hidden, rng):

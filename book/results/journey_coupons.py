@@ -1,7 +1,8 @@
 """Chapter 12 on the Complete Journey's sample: who got a campaign's coupons, and what they spent.
 
 For the three large campaigns of type A: dollars a household and week in the sample's rows, in the
-eight weeks before the campaign and while it ran, of those who got it less those who did not.
+eight weeks before the campaign and while it ran, of those who got it less those who did not. The
+weeks before once more among the households that no campaign had reached yet.
 """
 
 import os
@@ -60,6 +61,12 @@ def run(seed):
         days = int((last - first).astype(int)) + 1
         given = tables["campaigns"].query("campaign_id == @number")
         got = np.isin(household[here], given["household_id"])
+        starts = tables["campaigns"]["campaign_id"].map(
+            told["start_date"]
+        )
+        reached = starts < told.loc[number, "start_date"]
+        reached = tables["campaigns"]["household_id"][reached]
+        fresh = ~np.isin(household[here], reached)
         before, during = spent(first - BEFORE, BEFORE), spent(first, days)
         figures[str(number)] = (
             {
@@ -76,6 +83,17 @@ def run(seed):
                     ("during", during),
                     ("change", during - before),
                 )
+            }
+            | {
+                "before, first campaign": bootstrap(
+                    difference,
+                    before[fresh],
+                    got[fresh],
+                    user=here[fresh],
+                    rng=rng,
+                ),
+                "not reached yet": int(fresh.sum()),
+                "of these got it": int(got[fresh].sum()),
             }
             | {
                 "others before": float(before[~got].mean()),
