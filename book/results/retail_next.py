@@ -36,17 +36,31 @@ MODULES = [
 SEEDS = [0, 1, 2, 3, 4, 5, 6]  # months: 0 chooses, the others test
 
 FIRST, DAYS = np.datetime64("2011-05-09"), 28
-# Chosen in month 0: days after which a purchase counts half, touches after which it fades, and the
-# weight of what others say in the blend.
+# Chosen in month 0: days after which a purchase counts half; EASE's penalty, where a row holds what
+# was bought and where it holds on how many days; the touches after which it fades; the weight of
+# what others say in the blend.
 CHOSEN = {
-    "items": {"half_life": 120, "tau": 200, "weight": 0.5},
-    "categories": {"half_life": 240, "tau": 100, "weight": 0.01},
-}
+    "items": {"half_life": 120, "bought": 500, "days": 1, "tau": 400, "weight": 0.5},
+    "categories": {"half_life": 240, "bought": 100, "days": 5, "tau": 100, "weight": 0.01},
+}  # fmt: skip
+PENALTIES = (0.2, 1, 5, 20, 100, 500, 2500)
 GRID = {
-    "half_life": (15, 30, 60, 120, 240),
-    "tau": (10, 25, 50, 100, 200),
-    "weight": (0.01, 0.05, 0.1, 0.25, 0.5, 1.0),
+    "half_life": (15, 30, 60, 120, 240, 480, 960),
+    "tau": (25, 50, 100, 200, 400, 800),
+    "weight": (0.001, 0.01, 0.1, 0.25, 0.5, 1.0),
 }
+
+
+class CountingEASE(RecentEASE):
+    """RecentEASE whose rows hold the logarithm of 1 + the days of purchase, not bought or not."""
+
+    def _fit(self, log):
+        days = own(log, None, slice(None), dense=False)
+        self.touched = days.log1p().astype(np.float32)
+        super()._fit(log)
+
+    def _history(self, log):
+        return sparse.csr_array(super()._history(log) * self.touched)
 
 
 def of_categories(log):
@@ -57,7 +71,7 @@ def of_categories(log):
     return Log(rows, kinds, log.users, log.source)
 
 
-def own(log, half_life, users):
+def own(log, half_life, users, dense=True):
     """What each bought: on how many days (half_life None), or an old day counts less."""
     rows = log.events
     day = rows["time"].to_numpy().astype("M8[D]")
@@ -74,22 +88,24 @@ def own(log, half_life, users):
         (worth, (table["user"], table["item"])),
         (log.n_users, log.n_items),
     )
-    return found[users].toarray()
+    return found[users].toarray() if dense else found
 
 
 def scaled(scores):
     return scores / np.maximum(scores.max(axis=1, keepdims=True), 1e-12)
 
 
-def models(past, users, settings):
+def neighbours(kind, past, penalty, tau=np.inf):
+    """EASE, learnt from the past; nothing fades unless `tau` says so."""
+    return kind(regularisation=float(penalty), tau=tau).fit(past)
+
+
+def models(past, users, settings, others, counting):
     """Scores (users, items) by model; what only repeats leaves ties to what is in fashion."""
     fashion = RecentPopularity(half_life=30.0).fit(past).scores(users)
     ties = 1e-6 * scaled(fashion)
     count = own(past, None, users)
-    others = RecentEASE(regularisation=500.0, tau=settings["tau"]).fit(
-        past
-    )
-    plain = EASE(regularisation=500.0)
+    plain = EASE()
     plain.n_users, plain.n_items = past.n_users, past.n_items
     plain.touched, plain.popularity = others.touched, others.popularity
     plain.weight, plain.history = others.weight, others.touched
@@ -101,6 +117,7 @@ def models(past, users, settings):
         "own, by recency": own(past, settings["half_life"], users) + ties,
         "EASE": plain.scores(users),
         "EASE, recency": faded,
+        "EASE, days": counting.scores(users),
         "own and EASE": scaled(count)
         + settings["weight"] * scaled(faded),
     }
@@ -146,9 +163,16 @@ def run(seed):
             "bought": float(np.median(size)),
             "share bought before": float((again / size).mean()),
         }
+        chosen = CHOSEN[what]
+        others = neighbours(
+            RecentEASE, past, chosen["bought"], chosen["tau"]
+        )
+        counting = neighbours(CountingEASE, past, chosen["days"])
         worth = {
             name: judged(scores, bought, seen)
-            for name, scores in models(past, users, CHOSEN[what]).items()
+            for name, scores in models(
+                past, users, chosen, others, counting
+            ).items()
         }
         found["NDCG"] = {
             name: {
@@ -168,32 +192,42 @@ def run(seed):
                 ("own, by count", "popularity"),
                 ("own, by recency", "own, by count"),
                 ("own, by count", "EASE, recency"),
+                ("own, by count", "EASE, days"),
                 ("own and EASE", "own, by count"),
                 ("EASE, recency", "EASE"),
                 ("EASE, recency", "recent popularity"),
             )
         }
         if seed == 0:
-            found["grid"] = tuned(past, users, bought, CHOSEN[what])
+            found["grid"] = tuned(
+                past, users, bought, chosen, others, counting
+            )
         figures[what] = found
     return figures
 
 
-def tuned(past, users, bought, chosen):
-    """Mean NDCG@10 by setting, one setting changed at a time."""
-    column = {
-        "half_life": "own, by recency",
-        "tau": "EASE, recency",
-        "weight": "own and EASE",
-    }
+def tuned(past, users, bought, chosen, others, counting):
+    """Mean NDCG@10 by setting, one changed at a time; EASE's penalty where nothing fades."""
+
+    def mean(scores):
+        return float(np.mean(ranking.measures(scores, bought)["NDCG"]))
+
     found = {}
-    for name, values in GRID.items():
+    for name, kind in (("bought", RecentEASE), ("days", CountingEASE)):
+        found[name] = {
+            str(value): mean(neighbours(kind, past, value).scores(users))
+            for value in PENALTIES
+        }
+    for name, column in (
+        ("half_life", "own, by recency"),
+        ("tau", "EASE, recency"),
+        ("weight", "own and EASE"),
+    ):
         found[name] = {}
-        for value in values:
-            scores = models(past, users, chosen | {name: value})
-            found[name][str(value)] = float(
-                np.mean(
-                    ranking.measures(scores[column[name]], bought)["NDCG"]
-                )
-            )
+        for value in GRID[name]:
+            settings = chosen | {name: value}
+            others.tau = settings["tau"]
+            others.history = others._history(past)
+            scores = models(past, users, settings, others, counting)
+            found[name][str(value)] = mean(scores[column])
     return found
