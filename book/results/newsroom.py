@@ -1,10 +1,12 @@
 """Chapter 14: what a newsroom's wishes for the page cost, over four weeks and five worlds.
 
-The desk ranks by topic, article, age and user. Each wish rearranges its slates; the oracle, who
-knows all chances of today, is given the same wishes.
+The desk ranks by topic, article, age and user. How news fades it has learnt from the four weeks of
+chance before its first day. Each wish rearranges its slates; the oracle, who knows all chances of
+today, is given the same wishes.
 """
 
 import numpy as np
+from scipy.optimize import minimize
 
 from recsys_evo.collect.laws import CATEGORIES, FAMILIES, ITEMS
 from recsys_evo.collect.world import World
@@ -35,7 +37,7 @@ DUTY = np.argsort(GOODS.base)[:2]  # the two topics that draw least
 
 
 def feed(log):
-    """User, item, age in days, attention and click of the feed's slots."""
+    """User, item, day, age in days, attention and click of the feed's slots."""
     events = log.events[log.events["slate"].to_numpy() >= 0]
     slot = (
         events["slate"] * len(ATTENTION) + events["position"]
@@ -51,20 +53,56 @@ def feed(log):
     born = log.items["born"].to_numpy().astype("M8[D]")
     day = events["time"].to_numpy()[shown].astype("M8[D]")
     age = (day - born[item]).astype(int)
-    return user, item, age, ATTENTION[place], clicked
+    return (
+        user,
+        item,
+        (day - log.start).astype(int),
+        age,
+        ATTENTION[place],
+        clicked,
+    )
+
+
+def pace(group, age, looks, clicks):
+    """Gain (log click rate) and fade (days) of being news."""
+    ages = age.max() + 1
+    cell, row = np.unique(group * ages + age, return_inverse=True)
+    group, age = np.divmod(cell, ages)
+    looks, clicks = np.bincount(row, looks), np.bincount(row, clicks)
+    of_group = np.bincount(group, clicks)
+
+    def loss(parameters):
+        gain, log_fade = parameters
+        news = gain * np.exp(-age * np.exp(-log_fade))
+        expected = np.bincount(group, looks * np.exp(news))
+        expected = np.log(np.maximum(expected, 1e-9))
+        return of_group @ expected - clicks @ news
+
+    gain, log_fade = minimize(loss, (0.5, 2.3), method="Nelder-Mead").x
+    return gain, np.exp(log_fade)
+
+
+def learnt(seed):
+    """The pace in the log that every platform of this seed starts with."""
+    rng = np.random.default_rng(seed)
+    lived = evolve(World(), Random(), users=USERS, rounds=1, rng=rng)
+    _, item, day, *rest = feed(lived.log)
+    before = day < lived.start
+    group = item // ITEMS * 8 + day // 7
+    return pace(group[before], *(part[before] for part in rest))
 
 
 class Desk:
     """Chance of a click = topic × article × user's liking × news."""
 
-    def __init__(self, gain=0.6, fade=14.0, personal=True):
+    def __init__(self, gain, fade, personal=True):
         self.gain, self.fade, self.personal = gain, fade, personal
 
     def news(self, age):
         return np.exp(self.gain * np.exp(-np.maximum(age, 0) / self.fade))
 
     def fit(self, log):
-        user, item, age, looks, clicked = feed(log)
+        user, item, _, age, looks, clicked = feed(log)
         topic = item // ITEMS
         expected = looks * self.news(age)
         rate = pooled(topic, clicked, expected, CATEGORIES, 1, 10)
@@ -168,19 +206,20 @@ WISHES = {
 TWICE = ("fresh 3", "duty 1", "duty 3", "most 2", "pick", "all")
 
 
-def platforms():
+def platforms(gain, fade):
+    desk, blind = Desk(gain, fade), Desk(0, fade)
     yield "chance", Random()
     yield "the truth", Oracle()
-    yield "desk", Greedy(Desk())
-    yield "desk, blind to age", Greedy(Desk(gain=0))
+    yield "desk", Greedy(desk)
+    yield "desk, blind to age", Greedy(blind)
     for k in (3, 5):
         wishes = Wishes(fresh=k)
-        yield f"blind, fresh {k}", Greedy(Desk(gain=0), rerank=wishes)
+        yield f"blind, fresh {k}", Greedy(blind, rerank=wishes)
     yield "factors", Greedy(ALS(factors=16, iterations=5))
     yield "linear", LinUCB(alpha=0)
-    yield "one page for all", Greedy(Desk(personal=False))
+    yield "one page for all", Greedy(Desk(gain, fade, False))
     for name, wish in WISHES.items():
-        yield name, Greedy(Desk(), rerank=Wishes(**wish))
+        yield name, Greedy(desk, rerank=Wishes(**wish))
     for name in TWICE:
         yield f"the truth, {name}", Knowing(Wishes(**WISHES[name]))
 
@@ -208,8 +247,9 @@ def page(lived, first, last):
 
 
 def run(seed):
-    figures = {}
-    for name, policy in platforms():
+    gain, fade = learnt(seed)
+    figures = {"pace": {"gain": gain, "fade": fade}}
+    for name, policy in platforms(gain, fade):
         lived = evolve(
             World(),
             policy,
