@@ -11,6 +11,7 @@ The headings stand on the page, so that they can be translated; the figures come
 import json
 from pathlib import Path
 
+import yaml
 from sphinx.util.docutils import SphinxDirective
 
 NONE = "–"
@@ -41,9 +42,19 @@ def chapters(status):
 
 
 def undecided(status):
-    """A row for each claim that this build could not decide."""
+    """A row for each claim that this build could not decide.
+
+    A statement that begins with … goes on from the one before; here it stands alone, so it gets
+    the beginning back.
+    """
     for name, facts in status["chapters"].items():
+        head = ""
         for claim in facts["claims"] if facts else ():
+            statement = claim["statement"]
+            if statement.startswith("…"):
+                statement = f"{head} {statement}"
+            else:
+                head = statement
             if claim["verdict"] == "undecided":
                 low, high = (
                     f"{claim[end]:.4g}" for end in ("low", "high")
@@ -51,7 +62,7 @@ def undecided(status):
                 sign = {"at least": "≥", "at most": "≤"}[claim["bound"]]
                 yield [
                     name,
-                    claim["statement"].replace("|", r"\|"),
+                    statement.replace("|", r"\|"),
                     f"{sign} {claim['margin']:.4g}",
                     f"{low} to {high}",
                 ]
@@ -61,6 +72,19 @@ def machine(status):
     """A row for each thing that the figures depend on."""
     yield from status["machine"].items()
     yield from status["versions"].items()
+
+
+def numbers(app):
+    """The number of each chapter in a numbered part of the table of contents, with a dot."""
+    toc = Path(app.srcdir) / app.config.external_toc_path
+    parts = yaml.safe_load(toc.read_text("utf-8"))["parts"]
+    files = [
+        c["file"]
+        for p in parts
+        if p.get("numbered")
+        for c in p["chapters"]
+    ]
+    return {name: f"{n}." for n, name in enumerate(files, start=1)}
 
 
 class Status(SphinxDirective):
@@ -78,10 +102,13 @@ class Status(SphinxDirective):
         rows = read[self.arguments[0]](
             json.loads(path.read_text("utf-8"))
         )
+        number = numbers(self.env.app)
         # a draft that is not in the table of contents has no page to go to
         pages = self.env.found_docs
         rows = (
-            [f"[{first}]({first})" if first in pages else first, *rest]
+            [f"{number.get(first, '')} []({first})", *rest]
+            if first in pages
+            else [first, *rest]
             for first, *rest in rows
         )
         head = self.content[0].split("|")
