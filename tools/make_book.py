@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -140,6 +141,19 @@ def configuration(root: Path, unexecuted: list[Path]) -> Path:
     return out
 
 
+def pack(root: Path, archive: Path) -> None:
+    """Put what it takes to run the book beside its pages, for those who have only these."""
+    folders = ("benchmarks", "book", "recsys_evo", "tests", "tools")
+    files = [path for path in root.iterdir() if path.is_file()]
+    files += (path for folder in folders for path in (root / folder).rglob("*") if path.is_file())
+    passing = {"__pycache__", ".ipynb_checkpoints", ".git"}  # a worktree's .git is a file
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(files):
+            inside = path.relative_to(root)
+            if not passing.intersection(inside.parts):
+                packed.write(path, Path(archive.stem, inside))
+
+
 def main() -> None:
     command = parser(__doc__.splitlines()[0])
     command.add_argument("--root", type=Path, default=ROOT, help="the book's checkout")
@@ -160,6 +174,7 @@ def main() -> None:
         sys.exit(f"{done.stdout}\nThe pages were not built without a warning: see above.")
     if strangers := outside(root / "_build" / "html"):
         sys.exit("Pages must load nothing from the network:\n" + "\n".join(strangers))
+    pack(root, root / "_build" / "html" / "how-user-behaviour-evolves.zip")
     if bare:
         print("Shown without outputs: " + ", ".join(path.stem for path in bare))
     print(f"{root / '_build/html/index.html'} after {time.perf_counter() - started:.0f} s")

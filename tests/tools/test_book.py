@@ -2,9 +2,11 @@
 
 import json
 import re
+import zipfile
 
 import pytest
-from make_book import fingerprint
+from chapters import ROOT
+from make_book import fingerprint, pack
 
 
 def executed(said: str) -> bool:
@@ -171,3 +173,14 @@ def rows(page):
     found = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
     cells = (re.findall(r"<t[dh].*?>(.*?)</t[dh]>", row, re.DOTALL) for row in found)
     return [[re.sub(r"<.*?>", "", cell).strip() for cell in row] for row in cells]
+
+
+def test_the_pages_carry_what_it_takes_to_run_them(tmp_path):
+    name = "how-user-behaviour-evolves"
+    pack(ROOT, tmp_path / f"{name}.zip")
+    held = zipfile.ZipFile(tmp_path / f"{name}.zip").namelist()
+    needed = ["Makefile", "requirements.lock", "book/01-background.ipynb", "recsys_evo/claims.py"]
+    assert {f"{name}/{path}" for path in needed} <= set(held)
+    assert not [path for path in held if "__pycache__" in path or "/_build" in path]
+    for page in ("index.md", "20-tools.ipynb"):
+        assert f"{name}.zip" in (ROOT / "book" / page).read_text("utf-8")
