@@ -1,7 +1,8 @@
 """Chapter 15 on Online Retail: who is singled out, and who is found in EASE's matrix.
 
 Each seed draws what the onlooker knows, and shares the customers out among those who teach, those
-who do not, and the attacker's own.
+who do not, and the attacker's own. Who is singled out is also asked among as many customers as
+the chapter's world has users.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ MODULES = [
 ]
 SEEDS = [0, 1, 2, 3, 4]
 
-KNOWN, ITEMS, LEAST = 4, 500, 5
+KNOWN, ITEMS, LEAST, FEW = 4, 500, 5, 1_000
 PENALTIES = (1, 10, 50, 200, 500, 2_000, 10_000)
 
 
@@ -67,10 +68,12 @@ def run(seed):
         "item and four weeks": item * 10**6 + time // (28 * 86_400),
         "item": item,
     }
-    found = {"alone": {}, "ease": []}
+    found = {"alone": {}, "alone of few": {}, "ease": []}
+    some = np.isin(user, rng.choice(np.unique(user), FEW, replace=False))
     for name, point in grains.items():
-        crowd = crowds(user, point, rng=rng)
-        found["alone"][name] = [len(crowd), *(crowd == 1).mean(axis=0)]
+        for of, rows in (("alone", slice(None)), ("alone of few", some)):
+            crowd = crowds(user[rows], point[rows], rng=rng)
+            found[of][name] = [len(crowd), *(crowd == 1).mean(axis=0)]
 
     best = pd.Series(user).groupby(item).nunique().nlargest(ITEMS).index
     column = pd.Series(np.arange(ITEMS), best).reindex(item)
