@@ -2,10 +2,12 @@
 
 import html
 import tarfile
+import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from python_calamine import CalamineError
 
@@ -85,3 +87,30 @@ class Card:
             for key, value in self._lines().items()
         )
         return f"<table><caption>{html.escape(self.title)}</caption>{rows}</table>"
+
+
+def cards(source, functions):
+    """The cards that lie beside a source's `.py` as a `.toml` of the same name.
+
+    `functions`: by the name of each card, those that the file cannot hold. The file has a
+    table a card, and two more: "every" holds what the cards share, "words" the texts that several
+    of them name in {braces}. An empty text is None: a member without a known checksum.
+    """
+    file = tomllib.loads(Path(source).with_suffix(".toml").read_text("utf-8"))
+    shared = {"rows": None, "archive_checksum": None, "members": {}} | file.get("every", {})
+    words = file.get("words", {})
+    return tuple(
+        Card(name=name, **_filled(shared | file[name], words), **own)
+        for name, own in functions.items()
+    )
+
+
+def _filled(part, words):
+    """A part of a card's file with the words put in and arrays as tuples."""
+    if isinstance(part, str):
+        return part.format(**words) or None
+    if isinstance(part, list):
+        return tuple(_filled(each, words) for each in part)
+    if isinstance(part, dict):
+        return {_filled(key, words): _filled(value, words) for key, value in part.items()}
+    return part

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_evo.collect.events import Log
-from recsys_evo.collect.sources.cards import Card
+from recsys_evo.collect.sources.cards import cards
 
 _LOGS = ("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv",
          "log_random_4_22_to_5_08_pure.csv")  # fmt: skip
@@ -75,49 +75,4 @@ def _all(table, key, seen):
     return table.reindex(np.union1d(table.index, seen)).rename_axis("id").reset_index()
 
 
-CARDS = (
-    Card(
-        name="kuairand-pure",
-        title="KuaiRand-Pure: a month of short videos, some of them shown at random",
-        address="https://zenodo.org/records/10439422/files/KuaiRand-Pure.tar.gz",
-        build="Zenodo record 10439422, 8 April to 8 May 2022: 2,622,668 videos shown",
-        licence="CC BY-SA 4.0",
-        redistribution="allowed under the same licence, naming the source",
-        citation="Gao, C., Li, S., Zhang, Y., Chen, J., Li, B., Lei, W., Jiang, P. and He, X. "
-        "(2022). KuaiRand: An Unbiased Sequential Recommendation Dataset with Randomly Exposed "
-        "Videos. CIKM '22. https://doi.org/10.1145/3511808.3557624",
-        rows=None,
-        archive_checksum="md5:0820331067a3784d9691136f772b35a7",
-        members={f"KuaiRand-Pure/data/{file}": None for file in _LOGS + _FEATURES},
-        checksum_note="Zenodo publishes the archive's. The makers count rows, 1,436,609 of the "
-        "standard policies and 1,186,059 of the random one; how many events they become is not "
-        "known here.",
-        traps=(
-            "Only what was shown of the 7,583 videos in the random pool is left of each user's "
-            "feed: gaps between events and sequences are torn.",
-            "Random videos were shown from 22 April on. Compare the policies from that day.",
-            "With `is_rand` the video was drawn at random from the pool. The probability of a "
-            "standard row is not known, so `propensity` is unknown throughout.",
-            "In the two-column screens `is_click` is a click. In the single-column ones it says "
-            "that more than 7 seconds were watched, or all of a shorter video: `tab` tells the "
-            "screens apart.",
-            "The statistics of a video are means over the whole month and all users: as features "
-            "they know the future.",
-            "Play time is as long as the video runs, repeats included: it may pass `duration_ms`.",
-            "Tags and most user features are numbers without names.",
-        ),
-        read=_read,
-        find=_find,
-        reading="A row of a log file, one video shown to one user, becomes an `impression` and "
-        "what followed it at the same time: a `click` (is_click), or a `view` where the video "
-        "played without one, with the play time as `dwell`; a `like`, a `comment`, a `share` "
-        "(is_forward) and a `follow`. `slate` is the row's number, counted from 0 through the "
-        "three files, standard then random, so that a row can be put together again; what else "
-        "was in the list is not known. These come along with every event of the row: is_hate, "
-        "long_view, is_profile_enter, is_rand, tab, duration_ms, profile_stay_time, "
-        "comment_stay_time. Times are UTC, cut from milliseconds to seconds and ordered by them; "
-        "date and hourmin are left out: they say the same in Chinese time. `items`: all columns "
-        'of both video files; `category` is the first tag, "unknown" without. `users`: all '
-        "columns of the user file.",
-    ),
-)
+CARDS = cards(__file__, {"kuairand-pure": {"read": _read, "find": _find}})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_evo.collect.events import ACTION, ACTIONS, Log
-from recsys_evo.collect.sources.cards import Card
+from recsys_evo.collect.sources.cards import cards
 
 _GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime",
            "Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery",
@@ -144,181 +144,25 @@ def _log(ratings, items, users=None):
     return Log.from_frame(ratings, {"user": "userId", "item": "movieId"}, items=items, users=users)
 
 
-_TERMS = {
-    "licence": "for research, with acknowledgement; no commercial use without permission",
-    "citation": "Harper, F. M. and Konstan, J. A. (2015). The MovieLens Datasets: History and "
-    "Context. ACM Transactions on Interactive Intelligent Systems 5(4), article 19. "
-    "https://doi.org/10.1145/2827872",
-}
-_SHARED_ALIKE = "allowed under the same terms"
-_SITE = "https://files.grouplens.org/datasets/movielens/"
-_FILES = ("ratings.csv", "movies.csv", "links.csv", "tags.csv")
-_READING = (
-    "A row is a rating; ties keep the order of the file. `items`: `title`, a bool for each genre, "
-    "`category` (the first genre)"
-)
-_READING_CSV = (
-    f"{_READING}; where links.csv is there, `imdb` (text) and `tmdb`, the film's numbers at those "
-    "sites; where tags.csv is there, `tags`, all that users wrote on the film, in the order of the "
-    "file, with | between. Who tagged when is left out"
-)
-_BY_THE_PAGE = (
-    "Users rate from lists of films that the site picks: the order shows those lists as much as "
-    "the user (Fan, Ji, Zhang and Sun, 2024, https://doi.org/10.1145/3675163)."
-)
-_TIMES = "A rating's time is when it was given, not when the film was seen."
-_TWENTY = "Every user has 20 ratings or more, by selection."
-_HALVES = "Half stars came in 2003: the scale is another one before (Harper and Konstan, 2015)."
+def _csv(name, official):
+    """What reads and finds a build with `ratings.csv`."""
+    return {"read": _read_csv, "find": _csv_finder(name, official)}
 
-CARDS = (
-    Card(
-        name="movielens-100k",
-        title="MovieLens 100k: film ratings by students and visitors",
-        address=f"{_SITE}ml-100k.zip",
-        build="GroupLens, April 1998",
-        **_TERMS,
-        redistribution="not allowed without permission",
-        rows=100_000,
-        archive_checksum="md5:0e33842e24a9c977be4e0107933c0723",
-        members={
-            "ml-100k/u.data": "sha256:"
-            "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
-            "ml-100k/u.item": "sha256:"
-            "553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701",
-            "ml-100k/u.user": "sha256:"
-            "f120e114da2e8cf314fd28f99417c94ae9ddf1cb6db8ce0e4b5995d40e90e62c",
+
+CARDS = cards(
+    __file__,
+    {
+        "movielens-100k": {
+            "read": _read_100k,
+            "find": _finder(("u.data", "u.item", "u.user"), "ml-100k", "ml-100k/ml-100k"),
         },
-        checksum_note="GroupLens publishes the archive's; the members' are ours.",
-        traps=(
-            "50.6% of the ratings carry the same second as the user's one before, the median "
-            "user spans 0.8 hours, 32% span more than a day: fit to check evaluators, useless "
-            "as proof that tastes evolve.",
-            _TWENTY,
-            _TIMES,
-            "18 titles occur twice under different ids.",
-        ),
-        reading=f"{_READING}, `released`. `users`: `age`, `gender`, `job`, `zip`. The films' web "
-        "addresses are left out.",
-        read=_read_100k,
-        find=_finder(("u.data", "u.item", "u.user"), "ml-100k", "ml-100k/ml-100k"),
-    ),
-    Card(
-        name="movielens-1m",
-        title="MovieLens 1M: film ratings by users who joined in 2000",
-        address=f"{_SITE}ml-1m.zip",
-        build="GroupLens, February 2003",
-        **_TERMS,
-        redistribution="not allowed without permission",
-        rows=1_000_209,
-        archive_checksum="md5:c4d9eecfca2ab87c1945afe126590906",
-        members={f"ml-1m/{name}.dat": None for name in ("ratings", "users", "movies")},
-        checksum_note="GroupLens publishes the archive's.",
-        traps=(
-            "Many of a user's ratings carry the same second, so that their order cannot be known; "
-            "shuffling it costs a sequential recommender little (Woolridge, Wilner and Glick, "
-            "2021, https://ceur-ws.org/Vol-2955/).",
-            _TWENTY,
-            _TIMES,
-            "`age` is the lower end of a range (18 is 18 to 24; 1 is under 18). Age, gender, job "
-            "and zip are what users said of themselves, unchecked; those who said nothing are "
-            "left out.",
-            "Ids run to 3,952, but not every number is a film, and titles were typed by hand, "
-            "with errors.",
-        ),
-        reading=f"{_READING}. `users`: `age` and `zip` as in the file, `gender`, `job` (its code "
-        "put into the words of the README).",
-        read=_read_1m,
-        find=_finder(("ratings.dat", "users.dat", "movies.dat"), "ml-1m", "movielens-1m"),
-    ),
-    Card(
-        name="movielens-latest-small-2016",
-        title="MovieLens latest-small of 2016: film ratings over twenty years",
-        address="https://grouplens.org/datasets/movielens/latest/",
-        instructions="GroupLens replaced this build by movielens-latest-small in 2018; its "
-        "README.txt says that it was generated on October 17, 2016. Take ratings.csv and "
-        "movies.csv from a copy that somebody kept, and put them into one folder.",
-        build="GroupLens, October 2016",
-        **_TERMS,
-        redistribution=_SHARED_ALIKE,
-        rows=100_004,
-        archive_checksum=None,
-        members={"ratings.csv": None, "movies.csv": None},
-        checksum_note="GroupLens no longer publishes the build.",
-        traps=(
-            "21.8% of the ratings carry the same second as the user's one before, the median user "
-            "spans 1.2 hours, 39% span more than a day.",
-            "671 users only.",
-            _TWENTY,
-            _TIMES,
-            "25.5% of the ratings have half stars, all from May 2003 on: the scale is another one "
-            "before.",
-            "2 titles occur twice under different ids. Some copies lack the films without ratings "
-            "(they have 9,066 of 9,125) and five titles.",
-            "GroupLens means the build for development, not for results to be compared.",
-        ),
-        reading=f"{_READING_CSV}.",
-        read=_read_csv,
-        find=_csv_finder("movielens-latest-small-2016", _SHARED),
-    ),
-    Card(
-        name="movielens-latest-small",
-        title="MovieLens latest-small: film ratings, 1996 to 2018",
-        address=f"{_SITE}ml-latest-small.zip",
-        build="GroupLens, September 2018",
-        **_TERMS,
-        redistribution=_SHARED_ALIKE,
-        rows=100_836,
-        archive_checksum="sha256:696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
-        members={f"ml-latest-small/{name}": None for name in _FILES},
-        checksum_note="The archive's is the one that several independent projects state, "
-        "TensorFlow Datasets among them.",
-        traps=(
-            "610 users only.",
-            _BY_THE_PAGE,
-            _TWENTY,
-            _HALVES,
-            "GroupLens means the build for development, not for results to be compared, and may "
-            "replace it: what is fetched then has another checksum and is refused.",
-        ),
-        reading=f"{_READING_CSV}.",
-        read=_read_csv,
-        find=_csv_finder("movielens-latest-small", _SHARED),
-    ),
-    Card(
-        name="movielens-25m",
-        title="MovieLens 25M: film ratings, 1995 to 2019",
-        address=f"{_SITE}ml-25m.zip",
-        build="GroupLens, November 2019",
-        **_TERMS,
-        redistribution=_SHARED_ALIKE,
-        rows=25_000_095,
-        archive_checksum="md5:6b51fb2759a8657d3bfcbfc42b592ada",
-        members={f"ml-25m/{name}": None for name in _FILES},
-        checksum_note="GroupLens publishes the archive's.",
-        traps=(_BY_THE_PAGE, _TWENTY, _HALVES, "The log takes about 3 GB of memory to read."),
-        reading=f"{_READING_CSV}, and so is the tag genome (genome-scores.csv, genome-tags.csv).",
-        read=_read_csv,
-        find=_csv_finder("movielens-25m", "ml-25m"),
-    ),
-    Card(
-        name="movielens-32m",
-        title="MovieLens 32M: film ratings, 1995 to 2023",
-        address=f"{_SITE}ml-32m.zip",
-        build="GroupLens, October 2023",
-        **_TERMS,
-        redistribution=_SHARED_ALIKE,
-        rows=32_000_204,
-        archive_checksum="md5:d472be332d4daa821edc399621853b57",
-        members={
-            "ml-32m/ratings.csv": "md5:cf12b74f9ad4b94a011f079e26d4270a",
-            "ml-32m/movies.csv": "md5:0df90835c19151f9d819d0822e190797",
-            "ml-32m/links.csv": "md5:8f033867bcb4e6be8792b21468b4fa6e",
-            "ml-32m/tags.csv": "md5:963bf4fa4de6b8901868fddd3eb54567",
+        "movielens-1m": {
+            "read": _read_1m,
+            "find": _finder(("ratings.dat", "users.dat", "movies.dat"), "ml-1m", "movielens-1m"),
         },
-        checksum_note="GroupLens publishes all of them.",
-        traps=(_BY_THE_PAGE, _TWENTY, _HALVES, "The log takes about 4 GB of memory to read."),
-        reading=f"{_READING_CSV}.",
-        read=_read_csv,
-        find=_csv_finder("movielens-32m", "ml-32m"),
-    ),
+        "movielens-latest-small-2016": _csv("movielens-latest-small-2016", _SHARED),
+        "movielens-latest-small": _csv("movielens-latest-small", _SHARED),
+        "movielens-25m": _csv("movielens-25m", "ml-25m"),
+        "movielens-32m": _csv("movielens-32m", "ml-32m"),
+    },
 )
