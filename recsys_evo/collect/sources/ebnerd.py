@@ -6,21 +6,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_evo.collect.events import Log
-from recsys_evo.collect.sources.cards import cards
+from recsys_evo.collect.sources.cards import cards, holding, with_all
 
 # A split, the smallest first; a bundle holds its articles beside its splits.
-_FOLDERS = ("", "ebnerd-sample", "train", "ebnerd_demo/train", "ebnerd_small/train",
+_FOLDERS = ("ebnerd-sample", "train", "ebnerd_demo/train", "ebnerd_small/train",
             "ebnerd_large/train")  # fmt: skip
 _USER = ["gender", "postcode", "age", "is_sso_user", "is_subscriber"]
 _FRONT = 0  # the id given to the front page; articles have numbers far above
 
 
 def _find(place):
-    for folder in (place / name for name in _FOLDERS):
-        files = (folder / "behaviors.parquet", folder / "history.parquet")
-        if all(file.is_file() for file in files) and (
-            "article_ids_inview" in pq.read_schema(files[0]).names
-        ):
+    for folder in holding(place, ("behaviors.parquet", "history.parquet"), *_FOLDERS):
+        if "article_ids_inview" in pq.read_schema(folder / "behaviors.parquet").names:
             return folder
     return None
 
@@ -31,12 +28,11 @@ def _read(folder):
     events = pd.concat([_history(history), _behaviors(behaviors)], ignore_index=True)
     rows = behaviors.select(["user_id", "impression_time", *_USER]).to_pandas()
     known = rows.sort_values("impression_time", kind="stable").groupby("user_id")[_USER].last()
-    users = known.reindex(np.union1d(known.index, history["user_id"])).rename_axis("id")
     return Log.from_frame(
         events,
         {name: name for name in ("scroll", "device", "session")},
         items=_items(folder, events["item"]),
-        users=users.reset_index(),
+        users=with_all(known, history["user_id"]),
     )
 
 
@@ -106,10 +102,10 @@ def _items(folder, seen):
     table = pq.read_table(file / "articles.parquet")
     articles = table.drop_columns("body").to_pandas().set_index("article_id")
     articles = articles.rename(columns={"category": "category_id", "category_str": "category"})
-    items = articles.reindex(np.union1d(articles.index, ids)).rename_axis("id").reset_index()
+    items = with_all(articles, ids)
     items["category"] = items["category"].fillna("unknown")
     items.loc[items["id"] == _FRONT, "title"] = "front page"
     return items.assign(product=items["id"] != _FRONT)
 
 
-CARDS = cards(__file__, {"ebnerd": {"read": _read, "find": _find}})
+CARDS = cards(__file__, {"ebnerd": (_read, _find)})

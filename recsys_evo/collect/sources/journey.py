@@ -1,15 +1,15 @@
 """The Complete Journey: a year of groceries, as the R package completejourney publishes it."""
 
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from recsys_evo.collect.events import Log
-from recsys_evo.collect.sources.cards import cards
+from recsys_evo.collect.sources.cards import cards, found, with_all
 
 _ZONE = "America/New_York"  # the one that the package's times carry
+# Card: its table of purchases.
+_BUILDS = {"complete-journey-sample": "transactions_sample", "complete-journey": "transactions"}
 _EXTRAS = ("quantity", "retail_disc", "coupon_disc", "coupon_match_disc")
 _CAMPAIGNS = ("campaigns", "campaign_descriptions", "coupons", "coupon_redemptions")
 
@@ -23,10 +23,8 @@ def campaigns(folder):
     given out at random. `folder` is one that `load` takes; ValueError where the tables are not in
     it. For chapter 12.
     """
-    found = _find(_CAMPAIGNS, Path(folder))
-    if found is None:
-        raise ValueError(f"`folder` must hold {', '.join(_CAMPAIGNS)}. Received: {folder}")
-    tables = {name: _table(found, name) for name in _CAMPAIGNS}
+    folder = found(partial(_find, _CAMPAIGNS), folder, _CAMPAIGNS)
+    tables = {name: _table(folder, name) for name in _CAMPAIGNS}
     for table in tables.values():
         for column in table.columns[table.columns.str.endswith("_date")]:
             table[column] = pd.to_datetime(table[column], unit="D")
@@ -36,18 +34,14 @@ def campaigns(folder):
 def _find(tables, place):
     folders = [place, place / "complete_journey", place / "complete-journey", place / "data"]
     folders += sorted(place.glob("completejourney*/data"))
-    for folder in folders:
-        if all(_file(folder, table) is not None for table in tables):
-            return folder
-    return None
+    whole = (folder for folder in folders if all(_file(folder, table) for table in tables))
+    return next(whole, None)
 
 
 def _file(folder, table):
     """A table's file: what `_keep` made of it, else the package's."""
-    for ending in ("parquet", "rda", "rds"):
-        if (file := folder / f"{table}.{ending}").is_file():
-            return file
-    return None
+    files = (folder / f"{table}.{ending}" for ending in ("parquet", "rda", "rds"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _read(table, folder):
@@ -63,21 +57,15 @@ def _read(table, folder):
     items = products.rename(
         columns={"product_category": "category", "product_type": "title", "package_size": "size"}
     )
-    items = _all(items, "product_id", bought["product_id"])
+    items = with_all(items.set_index("product_id"), bought["product_id"])
     return Log.from_frame(
         events,
         {"user": "household_id", "item": "product_id", "amount": "sales_value",
          "basket": "basket_id", "store": "store_id", "week": "week"}
         | {name: name for name in _EXTRAS},
         items=items.assign(category=items["category"].fillna("unknown")),
-        users=_all(households, "household_id", bought["household_id"]),
+        users=with_all(households.set_index("household_id"), bought["household_id"]),
     )  # fmt: skip
-
-
-def _all(table, key, seen):
-    """The table with a row for every id, those `seen` in the log included."""
-    table = table.set_index(key)
-    return table.reindex(np.union1d(table.index, seen)).rename_axis("id").reset_index()
 
 
 def _table(folder, name):
@@ -119,16 +107,10 @@ def _keep(folder):
         file.unlink()
 
 
-def _card(table):
-    """What reads, finds and keeps the build that holds this table of purchases."""
-    find = partial(_find, (table, "products", "demographics"))
-    return {"read": partial(_read, table), "find": find, "keep": _keep}
-
-
 CARDS = cards(
     __file__,
     {
-        "complete-journey-sample": _card("transactions_sample"),
-        "complete-journey": _card("transactions"),
+        name: (partial(_read, table), partial(_find, (table, "products", "demographics")), _keep)
+        for name, table in _BUILDS.items()
     },
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_evo.collect.events import Log
-from recsys_evo.collect.sources.cards import cards
+from recsys_evo.collect.sources.cards import cards, finder, with_all
 
 _LOGS = ("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv",
          "log_random_4_22_to_5_08_pure.csv")  # fmt: skip
@@ -15,14 +15,6 @@ _FLAGS = {"is_click": "click", "is_like": "like", "is_comment": "comment", "is_f
 _EXTRAS = {"is_hate": "bool", "long_view": "bool", "is_profile_enter": "bool", "is_rand": "bool",
            "tab": "int8", "duration_ms": "float32", "profile_stay_time": "float32",
            "comment_stay_time": "float32"}  # fmt: skip
-
-
-def _find(place):
-    for folder in (place, place / "data", place / "KuaiRand-Pure" / "data",
-                   place / "kuairand-pure"):  # fmt: skip
-        if all((folder / file).is_file() for file in _LOGS + _FEATURES):
-            return folder
-    return None
 
 
 def _read(folder):
@@ -44,14 +36,12 @@ def _read(folder):
     users, basic, statistics = (pd.read_csv(folder / file, dtype={"tag": str})
                                 for file in _FEATURES)  # fmt: skip
     items = basic.merge(statistics, "left", on="video_id", validate="one_to_one")
-    items = _all(items, "video_id", shown["video_id"])
+    items = _all(items, "video_id", shown)
     items["category"] = [
         tags.split(",")[0] if isinstance(tags, str) else "unknown" for tags in items["tag"]
     ]
     names = {"user": "user_id", "item": "video_id"} | {name: name for name in _EXTRAS}
-    return Log.from_frame(
-        events, names, items=items, users=_all(users, "user_id", shown["user_id"])
-    )
+    return Log.from_frame(events, names, items=items, users=_all(users, "user_id", shown))
 
 
 def _log(file):
@@ -69,10 +59,9 @@ def _log(file):
     return log.astype(dict.fromkeys(flags, "bool"))
 
 
-def _all(table, key, seen):
-    """The table with a row for every id, those `seen` in the log included."""
-    table = table.astype({key: "int64"}).set_index(key)
-    return table.reindex(np.union1d(table.index, seen)).rename_axis("id").reset_index()
+def _all(table, key, shown):
+    return with_all(table.astype({key: "int64"}).set_index(key), shown[key])
 
 
-CARDS = cards(__file__, {"kuairand-pure": {"read": _read, "find": _find}})
+_find = finder(_LOGS + _FEATURES, "data", "KuaiRand-Pure/data", "kuairand-pure")
+CARDS = cards(__file__, {"kuairand-pure": (_read, _find)})

@@ -1,13 +1,12 @@
 """Last.fm, of the HetRec 2011 workshop, kept by GroupLens."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from recsys_evo.collect.events import Log
-from recsys_evo.collect.sources.cards import cards
+from recsys_evo.collect.sources.cards import cards, finder, found, with_all
 
 # The encodings differ; what is not ASCII in a file of numbers is damage.
 _ENCODINGS = {
@@ -17,8 +16,8 @@ _ENCODINGS = {
     "artists.dat": "utf-8",
     "tags.dat": "latin-1",
 }
-
 _TEXT = ("name", "url", "pictureURL", "tagValue")
+_find = finder(_ENCODINGS, "hetrec2011-lastfm-2k", "lastfm-hetrec-2011")
 
 
 def listens(folder):
@@ -27,7 +26,8 @@ def listens(folder):
     `folder` is one that `load` takes; the ids are those of `log.users` and `log.items`.
     ValueError where the data set is not in it.
     """
-    return _table(_folder(folder), "user_artists.dat").set_axis(["user", "artist", "plays"], axis=1)
+    folder = found(_find, folder, _ENCODINGS)
+    return _table(folder, "user_artists.dat").set_axis(["user", "artist", "plays"], axis=1)
 
 
 def friends(folder):
@@ -36,21 +36,8 @@ def friends(folder):
     `folder` is one that `load` takes; the ids are those of `log.users`. ValueError where the data
     set is not in it. For chapter 13.
     """
-    return _table(_folder(folder), "user_friends.dat").set_axis(["user", "friend"], axis=1)
-
-
-def _folder(place):
-    found = _find(Path(place))
-    if found is None:
-        raise ValueError(f"`folder` must hold {', '.join(_ENCODINGS)}. Received: {place}")
-    return found
-
-
-def _find(place):
-    for folder in (place, place / "hetrec2011-lastfm-2k", place / "lastfm-hetrec-2011"):
-        if all((folder / file).is_file() for file in _ENCODINGS):
-            return folder
-    return None
+    folder = found(_find, folder, _ENCODINGS)
+    return _table(folder, "user_friends.dat").set_axis(["user", "friend"], axis=1)
 
 
 def _table(folder, file):
@@ -80,10 +67,10 @@ def _read(folder):
         events,
         {"user": "userID", "item": "artistID"},
         # some artists that are tagged have no row of their own
-        items=items.reindex(np.union1d(items.index, tagged["artistID"])).reset_index(),
+        items=with_all(items, tagged["artistID"]),
         users=pd.DataFrame({"id": np.sort(users)}),
     )
     return Log(log.events, log.items, log.users, category_names=tags["tagValue"])
 
 
-CARDS = cards(__file__, {"lastfm-hetrec-2011": {"read": _read, "find": _find}})
+CARDS = cards(__file__, {"lastfm-hetrec-2011": (_read, _find)})

@@ -78,4 +78,4 @@ def _columns(batch, first):
     return columns
 
 
-CARDS = cards(__file__, {"otto": {"read": _read, "find": _find}})
+CARDS = cards(__file__, {"otto": (_read, _find)})

@@ -81,6 +81,4 @@ def _keep_retail(folder):
     workbook.unlink()
 
 
-CARDS = cards(
-    __file__, {"online-retail": {"read": _read_retail, "find": _find_retail, "keep": _keep_retail}}
-)
+CARDS = cards(__file__, {"online-retail": (_read_retail, _find_retail, _keep_retail)})
