@@ -41,7 +41,6 @@ def _table(file, nrows=None):
 
 def _read_retail(file):
     raw = _table(file)
-    returned = (raw["Quantity"] < 0).to_numpy()
     paid = raw[raw["UnitPrice"] > 0]
     items = pd.DataFrame(index=pd.Index(raw["StockCode"].unique(), name="id").sort_values())
     # of the paid: what was written off is described by how it was lost
@@ -53,7 +52,7 @@ def _read_retail(file):
     log = Log.from_frame(
         raw.assign(
             InvoiceDate=pd.to_datetime(raw["InvoiceDate"], format="ISO8601"),
-            action=np.where(returned, "return", "purchase"),
+            action=np.where(raw["Quantity"] < 0, "return", "purchase"),
             amount=raw["UnitPrice"] * raw["Quantity"].abs(),
             quantity=raw["Quantity"].abs().astype("int32"),
             invoice=raw["InvoiceNo"].str.lstrip("AC").astype("int32"),
