@@ -43,6 +43,7 @@ def fingerprint(root: Path) -> str:
     digest.update(json.dumps(settings, sort_keys=True).encode())
 
     read = [root / "requirements.lock", *(root / "recsys_evo").rglob("*.py")]
+    read += (root / "recsys_evo").rglob("*.toml")
     read += (path for path in (root / "book" / "results").rglob("*") if path.is_file())
     for path in sorted(read):
         digest.update(str(path.relative_to(root)).encode())

@@ -18,6 +18,7 @@ MODULES = [
     "recsys_evo.collect.datasets",
     "recsys_evo.collect.events",
     "recsys_evo.collect.frames",
+    "recsys_evo.collect.sources.cards",
     "recsys_evo.collect.sources.journey",
     "recsys_evo.evaluate.forecasts",
 ]

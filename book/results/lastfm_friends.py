@@ -15,7 +15,10 @@ from recsys_evo.collect import datasets
 from recsys_evo.collect.datasets import _places
 from recsys_evo.collect.sources import lastfm
 
-MODULES = ["recsys_evo.collect.sources.lastfm"]
+MODULES = [
+    "recsys_evo.collect.sources.cards",
+    "recsys_evo.collect.sources.lastfm",
+]
 SEEDS = [0]
 
 NAME, NETWORKS, SHUFFLES = "lastfm-hetrec-2011", 20, 100

@@ -13,6 +13,7 @@ MODULES = [
     "recsys_evo.collect.datasets",
     "recsys_evo.collect.events",
     "recsys_evo.collect.frames",
+    "recsys_evo.collect.sources.cards",
     "recsys_evo.collect.sources.ebnerd",
     "recsys_evo.collect.sources.journey",
     "recsys_evo.collect.sources.lastfm",

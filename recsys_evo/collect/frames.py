@@ -19,10 +19,9 @@ def read(df, columns, items, users, missing_users):
     events, tables, names = {}, {}, None
     for role, name, table in (("user", "users", users), ("item", "items", items)):
         events[role], tables[name] = _ids(labels[role], given[role], name, table)
-    missing = given["user"].isna()
     if missing_users == "raise":
         hint = 'must not be missing (missing_users="keep" gives such rows the code -1)'
-        refuse(labels["user"], hint, given["user"], missing)
+        refuse(labels["user"], hint, given["user"], given["user"].isna())
     refuse(labels["item"], "must not be missing", given["item"], given["item"].isna())
     events["time"] = _times(labels["time"], given["time"])
     if "category" in given:
@@ -32,7 +31,7 @@ def read(df, columns, items, users, missing_users):
         tables["items"] = tables["items"].assign(category=codes)
     if "action" in given:
         events["action"] = actions(labels["action"], given["action"])
-    for role in given.keys() & _NUMBERS.keys():
+    for role in [role for role in _NUMBERS if role in given]:
         events[role] = _numbers(labels[role], given[role], COLUMNS[role], *_NUMBERS[role])
     extras = {role: values for role, values in given.items() if role not in COLUMNS}
     return {"events": pd.DataFrame(events | extras), **tables, "category_names": names}

@@ -45,7 +45,7 @@ def test_pages_are_never_stale(small_book):
 
 @pytest.mark.parametrize(
     "change",
-    ["package", "new module", "lock", "result", "seed", "log"],
+    ["package", "new module", "card", "lock", "result", "seed", "log"],
 )
 def test_what_a_chapter_may_read_is_in_the_fingerprint(small_book, monkeypatch, change):
     root = small_book.root
@@ -57,6 +57,8 @@ def test_what_a_chapter_may_read_is_in_the_fingerprint(small_book, monkeypatch, 
         small_book.says("two")
     elif change == "new module":
         (root / "recsys_evo" / "new.py").touch()
+    elif change == "card":
+        (root / "recsys_evo" / "new.toml").touch()
     elif change == "lock":
         (root / "requirements.lock").write_text("keras==4\n")
     elif change == "result":

@@ -1,12 +1,15 @@
-"""What a data set's card says, and what reading damaged files raises."""
+"""What the sources of real logs share: their cards, finding their files, damage to these."""
 
 import html
 import tarfile
+import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 from python_calamine import CalamineError
 
 # What reading a file that is cut short, altered or not there raises.
@@ -85,3 +88,58 @@ class Card:
             for key, value in self._lines().items()
         )
         return f"<table><caption>{html.escape(self.title)}</caption>{rows}</table>"
+
+
+_FUNCTIONS = ("read", "find", "keep")  # of a card, which no file can hold
+
+
+def cards(source, functions):
+    """The cards that lie beside a source's `.py` as a `.toml` of the same name.
+
+    `functions`: by the name of each card its `read`, `find` and perhaps `keep`. The file has a
+    table a card, and two more: "every" holds what the cards share, "words" the texts that several
+    of them name in {braces}. An empty text is None: a member without a known checksum.
+    """
+    file = tomllib.loads(Path(source).with_suffix(".toml").read_text("utf-8"))
+    shared = {"rows": None, "archive_checksum": None, "members": {}} | file.get("every", {})
+    words = file.get("words", {})
+    return tuple(
+        Card(name=name, **_filled(shared | file[name], words), **dict(zip(_FUNCTIONS, own)))
+        for name, own in functions.items()
+    )
+
+
+def _filled(part, words):
+    """A part of a card's file with the words put in and arrays as tuples."""
+    if isinstance(part, str):
+        return part.format(**words) or None
+    if isinstance(part, list):
+        return tuple(_filled(each, words) for each in part)
+    if isinstance(part, dict):
+        return {_filled(key, words): _filled(value, words) for key, value in part.items()}
+    return part
+
+
+def holding(place, files, *names):
+    """The folders that hold all `files`: the place itself, or one in it under one of `names`."""
+    for folder in (place, *(place / name for name in names)):
+        if all((folder / file).is_file() for file in files):
+            yield folder
+
+
+def finder(files, *names):
+    """What finds the first of the folders `holding` the files, as a card's `find`."""
+    return lambda place: next(holding(place, files, *names), None)
+
+
+def found(find, folder, files):
+    """What `find` finds in a folder that somebody named; ValueError where it finds nothing."""
+    place = find(Path(folder))
+    if place is None:
+        raise ValueError(f"`folder` must hold {', '.join(files)}. Received: {folder}")
+    return place
+
+
+def with_all(table, seen):
+    """The table, whose index holds ids, with a row for each of these and each `seen` in the log."""
+    return table.reindex(np.union1d(table.index, seen)).rename_axis("id").reset_index()

@@ -6,21 +6,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_evo.collect.events import Log
-from recsys_evo.collect.sources.cards import Card
+from recsys_evo.collect.sources.cards import cards, holding, with_all
 
 # A split, the smallest first; a bundle holds its articles beside its splits.
-_FOLDERS = ("", "ebnerd-sample", "train", "ebnerd_demo/train", "ebnerd_small/train",
+_FOLDERS = ("ebnerd-sample", "train", "ebnerd_demo/train", "ebnerd_small/train",
             "ebnerd_large/train")  # fmt: skip
 _USER = ["gender", "postcode", "age", "is_sso_user", "is_subscriber"]
 _FRONT = 0  # the id given to the front page; articles have numbers far above
 
 
 def _find(place):
-    for folder in (place / name for name in _FOLDERS):
-        files = (folder / "behaviors.parquet", folder / "history.parquet")
-        if all(file.is_file() for file in files) and (
-            "article_ids_inview" in pq.read_schema(files[0]).names
-        ):
+    for folder in holding(place, ("behaviors.parquet", "history.parquet"), *_FOLDERS):
+        if "article_ids_inview" in pq.read_schema(folder / "behaviors.parquet").names:
             return folder
     return None
 
@@ -31,12 +28,11 @@ def _read(folder):
     events = pd.concat([_history(history), _behaviors(behaviors)], ignore_index=True)
     rows = behaviors.select(["user_id", "impression_time", *_USER]).to_pandas()
     known = rows.sort_values("impression_time", kind="stable").groupby("user_id")[_USER].last()
-    users = known.reindex(np.union1d(known.index, history["user_id"])).rename_axis("id")
     return Log.from_frame(
         events,
         {name: name for name in ("scroll", "device", "session")},
         items=_items(folder, events["item"]),
-        users=users.reset_index(),
+        users=with_all(known, history["user_id"]),
     )
 
 
@@ -106,60 +102,10 @@ def _items(folder, seen):
     table = pq.read_table(file / "articles.parquet")
     articles = table.drop_columns("body").to_pandas().set_index("article_id")
     articles = articles.rename(columns={"category": "category_id", "category_str": "category"})
-    items = articles.reindex(np.union1d(articles.index, ids)).rename_axis("id").reset_index()
+    items = with_all(articles, ids)
     items["category"] = items["category"].fillna("unknown")
     items.loc[items["id"] == _FRONT, "title"] = "front page"
     return items.assign(product=items["id"] != _FRONT)
 
 
-CARDS = (
-    Card(
-        name="ebnerd",
-        title="EB-NeRD: which news were listed, clicked and read at Ekstra Bladet",
-        address="https://recsys.eb.dk",
-        build="the training split of a bundle (demo, small or large) of the RecSys Challenge 2024",
-        licence="terms of the RecSys Challenge 2024, for research",
-        redistribution="as the terms allow; not established here",
-        citation="Kruse, J., Lindskow, K., Kalloori, S., Polignano, M., Pomo, C., Srivastava, A., "
-        "Uppal, A., Andersen, M. R. and Frellsen, J. (2024). EB-NeRD: A Large-Scale Dataset for "
-        "News Recommendation. RecSysChallenge '24, 1-11. https://doi.org/10.1145/3687151.3687152",
-        rows=None,
-        archive_checksum=None,
-        members={},
-        checksum_note="The makers publish none.",
-        traps=(
-            "The files name no time zone; times are as they are there.",
-            "Only lists with a click are there: 1,046 lists of a sample have 1,047 clicks. A click "
-            "rate from them says nothing.",
-            "The order in a list is not that of the page: in the sample the clicked article lies "
-            "as early as late, as at random. So `position` is unknown.",
-            "The front page is an article of ours, id 0, in no list: 740 of 1,046 pages of the "
-            "sample. `Log.clean` drops it as no product.",
-            "`dwell` of a click is the reading of the article that it led to. Where that page has "
-            "a list of its own, the same reading is a view's too: 93 of the sample's 306 views of "
-            "an article. Sum over one of the two.",
-            "The reading and scrolling of a click are known after it: as features they tell the "
-            "answer.",
-            "The history ends where the lists begin, and has no impressions.",
-            "Users have 5 to 1,000 clicks in three weeks, by selection.",
-            "Ages are decades. In the sample 57% of the rows have no age, 76% no postcode and 23% "
-            "no gender.",
-            "A sample of 44 users, without articles, is a check of the format and no data set.",
-        ),
-        read=_read,
-        find=_find,
-        instructions="the files lie behind a form with terms at https://recsys.eb.dk. Accept them "
-        "there, fetch ebnerd_demo, ebnerd_small or ebnerd_large, and unpack it; name the folder "
-        "`validation` in it to read that split in place of `train`",
-        reading="A row of behaviors.parquet becomes a `view` of the page that was open, with its "
-        "reading time as `dwell` (seconds); an `impression` for each article listed on it; and a "
-        "`click` for each clicked, with the next reading time as `dwell` (of the first, where "
-        "there are two). All have the row's time and its impression_id as `slate`. An entry in "
-        "history.parquet becomes a `view` with slate -1. Come along: `scroll` (percent, of view "
-        "and click), `device` (device_type; -1 in the history) and `session` "
-        "(-1 in the history). `items`: `product` (False for the front page) and, where "
-        "articles.parquet lies in the folder or beside it, all of its columns but the body, "
-        "`category` by name. `users`: gender, postcode, age, is_sso_user and is_subscriber, the "
-        "latest given.",
-    ),
-)
+CARDS = cards(__file__, {"ebnerd": (_read, _find)})

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_evo.collect.events import Log
-from recsys_evo.collect.sources.cards import Card
+from recsys_evo.collect.sources.cards import cards, finder, with_all
 
 _LOGS = ("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv",
          "log_random_4_22_to_5_08_pure.csv")  # fmt: skip
@@ -15,14 +15,6 @@ _FLAGS = {"is_click": "click", "is_like": "like", "is_comment": "comment", "is_f
 _EXTRAS = {"is_hate": "bool", "long_view": "bool", "is_profile_enter": "bool", "is_rand": "bool",
            "tab": "int8", "duration_ms": "float32", "profile_stay_time": "float32",
            "comment_stay_time": "float32"}  # fmt: skip
-
-
-def _find(place):
-    for folder in (place, place / "data", place / "KuaiRand-Pure" / "data",
-                   place / "kuairand-pure"):  # fmt: skip
-        if all((folder / file).is_file() for file in _LOGS + _FEATURES):
-            return folder
-    return None
 
 
 def _read(folder):
@@ -44,14 +36,12 @@ def _read(folder):
     users, basic, statistics = (pd.read_csv(folder / file, dtype={"tag": str})
                                 for file in _FEATURES)  # fmt: skip
     items = basic.merge(statistics, "left", on="video_id", validate="one_to_one")
-    items = _all(items, "video_id", shown["video_id"])
+    items = _all(items, "video_id", shown)
     items["category"] = [
         tags.split(",")[0] if isinstance(tags, str) else "unknown" for tags in items["tag"]
     ]
     names = {"user": "user_id", "item": "video_id"} | {name: name for name in _EXTRAS}
-    return Log.from_frame(
-        events, names, items=items, users=_all(users, "user_id", shown["user_id"])
-    )
+    return Log.from_frame(events, names, items=items, users=_all(users, "user_id", shown))
 
 
 def _log(file):
@@ -69,55 +59,9 @@ def _log(file):
     return log.astype(dict.fromkeys(flags, "bool"))
 
 
-def _all(table, key, seen):
-    """The table with a row for every id, those `seen` in the log included."""
-    table = table.astype({key: "int64"}).set_index(key)
-    return table.reindex(np.union1d(table.index, seen)).rename_axis("id").reset_index()
+def _all(table, key, shown):
+    return with_all(table.astype({key: "int64"}).set_index(key), shown[key])
 
 
-CARDS = (
-    Card(
-        name="kuairand-pure",
-        title="KuaiRand-Pure: a month of short videos, some of them shown at random",
-        address="https://zenodo.org/records/10439422/files/KuaiRand-Pure.tar.gz",
-        build="Zenodo record 10439422, 8 April to 8 May 2022: 2,622,668 videos shown",
-        licence="CC BY-SA 4.0",
-        redistribution="allowed under the same licence, naming the source",
-        citation="Gao, C., Li, S., Zhang, Y., Chen, J., Li, B., Lei, W., Jiang, P. and He, X. "
-        "(2022). KuaiRand: An Unbiased Sequential Recommendation Dataset with Randomly Exposed "
-        "Videos. CIKM '22. https://doi.org/10.1145/3511808.3557624",
-        rows=None,
-        archive_checksum="md5:0820331067a3784d9691136f772b35a7",
-        members={f"KuaiRand-Pure/data/{file}": None for file in _LOGS + _FEATURES},
-        checksum_note="Zenodo publishes the archive's. The makers count rows, 1,436,609 of the "
-        "standard policies and 1,186,059 of the random one; how many events they become is not "
-        "known here.",
-        traps=(
-            "Only what was shown of the 7,583 videos in the random pool is left of each user's "
-            "feed: gaps between events and sequences are torn.",
-            "Random videos were shown from 22 April on. Compare the policies from that day.",
-            "With `is_rand` the video was drawn at random from the pool. The probability of a "
-            "standard row is not known, so `propensity` is unknown throughout.",
-            "In the two-column screens `is_click` is a click. In the single-column ones it says "
-            "that more than 7 seconds were watched, or all of a shorter video: `tab` tells the "
-            "screens apart.",
-            "The statistics of a video are means over the whole month and all users: as features "
-            "they know the future.",
-            "Play time is as long as the video runs, repeats included: it may pass `duration_ms`.",
-            "Tags and most user features are numbers without names.",
-        ),
-        read=_read,
-        find=_find,
-        reading="A row of a log file, one video shown to one user, becomes an `impression` and "
-        "what followed it at the same time: a `click` (is_click), or a `view` where the video "
-        "played without one, with the play time as `dwell`; a `like`, a `comment`, a `share` "
-        "(is_forward) and a `follow`. `slate` is the row's number, counted from 0 through the "
-        "three files, standard then random, so that a row can be put together again; what else "
-        "was in the list is not known. These come along with every event of the row: is_hate, "
-        "long_view, is_profile_enter, is_rand, tab, duration_ms, profile_stay_time, "
-        "comment_stay_time. Times are UTC, cut from milliseconds to seconds and ordered by them; "
-        "date and hourmin are left out: they say the same in Chinese time. `items`: all columns "
-        'of both video files; `category` is the first tag, "unknown" without. `users`: all '
-        "columns of the user file.",
-    ),
-)
+_find = finder(_LOGS + _FEATURES, "data", "KuaiRand-Pure/data", "kuairand-pure")
+CARDS = cards(__file__, {"kuairand-pure": (_read, _find)})

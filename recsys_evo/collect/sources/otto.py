@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from recsys_evo.collect.events import ACTION, ACTIONS, Log
-from recsys_evo.collect.sources.cards import Card
+from recsys_evo.collect.sources.cards import cards
 
 # Training files under the names of the competition and of the data set that came after it.
 _NAMES = ("train.jsonl", "otto-recsys-train.jsonl")
@@ -78,45 +78,4 @@ def _columns(batch, first):
     return columns
 
 
-CARDS = (
-    Card(
-        name="otto",
-        title="OTTO: four weeks of clicks, carts and orders in a German web shop",
-        address="https://www.kaggle.com/datasets/otto/recsys-dataset",
-        build="Kaggle, version 1 of February 2023, the training weeks of August 2022",
-        licence="CC BY 4.0",
-        redistribution="allowed, naming the source",
-        citation="Normann, P., Baumeister, S. and Wilm, T. (2023). OTTO Recommender Systems "
-        "Dataset: A real-world e-commerce dataset for session-based recommender systems research. "
-        "Kaggle. https://doi.org/10.34740/KAGGLE/DSV/4991874",
-        rows=216_716_096,
-        archive_checksum=None,
-        members={},
-        checksum_note="The makers publish none.",
-        traps=(
-            "A session is everything that one visitor did in the four weeks, not one visit.",
-            "12,899,779 sessions and 1,855,603 items: the log takes 10 gigabytes of memory, "
-            "reading it about a half more.",
-            "Ids and nothing else: no titles, categories, prices or users who come back in the "
-            "test week, whose visitors are others.",
-            "An order or a cart may come first: the item was in the cart, or on a wish list, "
-            "before the log begins.",
-            "About 20% of the clicks came from recommendations, which ones is not said.",
-            "Every item has 3 events or more and every session 2, by selection.",
-            "The first event is of 22:00 UTC, midnight in Germany: a day in UTC is cut there two "
-            "hours late.",
-            "Two acts alike within one second, such as a double click, are copies for `Log.clean`.",
-        ),
-        read=_read,
-        find=_find,
-        instructions="the files lie behind Kaggle's login. Log in at "
-        "https://www.kaggle.com/datasets/otto/recsys-dataset, or with the `kaggle` command "
-        "(`kaggle datasets download -d otto/recsys-dataset`), and unpack otto-recsys-train.jsonl; "
-        "train.jsonl of the competition is the same weeks",
-        reading="A user is a session. clicks are `click`, carts `cart`, orders `purchase`, one "
-        "event each; what was paid is not known, so `amount` is 0. Times are UTC, cut from "
-        "milliseconds to seconds; within a second the order is that of the milliseconds, then "
-        "that of the file. The log is the training file's; to read a test file, name it as the "
-        "folder.",
-    ),
-)
+CARDS = cards(__file__, {"otto": (_read, _find)})

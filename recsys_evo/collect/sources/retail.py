@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_evo.collect.events import Log, categories_from_titles
-from recsys_evo.collect.sources.cards import DAMAGE, Card
+from recsys_evo.collect.sources.cards import DAMAGE, cards
 
 _RETAIL = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice",
            "CustomerID", "Country")  # fmt: skip
@@ -41,7 +41,6 @@ def _table(file, nrows=None):
 
 def _read_retail(file):
     raw = _table(file)
-    returned = (raw["Quantity"] < 0).to_numpy()
     paid = raw[raw["UnitPrice"] > 0]
     items = pd.DataFrame(index=pd.Index(raw["StockCode"].unique(), name="id").sort_values())
     # of the paid: what was written off is described by how it was lost
@@ -53,7 +52,7 @@ def _read_retail(file):
     log = Log.from_frame(
         raw.assign(
             InvoiceDate=pd.to_datetime(raw["InvoiceDate"], format="ISO8601"),
-            action=np.where(returned, "return", "purchase"),
+            action=np.where(raw["Quantity"] < 0, "return", "purchase"),
             amount=raw["UnitPrice"] * raw["Quantity"].abs(),
             quantity=raw["Quantity"].abs().astype("int32"),
             invoice=raw["InvoiceNo"].str.lstrip("AC").astype("int32"),
@@ -81,47 +80,4 @@ def _keep_retail(folder):
     workbook.unlink()
 
 
-CARDS = (
-    Card(
-        name="online-retail",
-        title="Online Retail: a year of a British gift shop",
-        address="https://archive.ics.uci.edu/static/public/352/online+retail.zip",
-        build="UCI Machine Learning Repository, data set 352, December 2010 to December 2011",
-        licence="CC BY 4.0",
-        redistribution="allowed, naming the source",
-        citation="Chen, D. (2015). Online Retail [Dataset]. UCI Machine Learning Repository. "
-        "https://doi.org/10.24432/C5BW33",
-        rows=541_909,
-        archive_checksum=None,
-        members={
-            "Online Retail.xlsx": "sha256:"
-            "43465a06f2ccf7c8b5bd2892bc7defb52f97487934fe93b16ae4c3936424676d"
-        },
-        checksum_note="UCI publishes none; the member's is the one that several independent "
-        "projects state for their downloads.",
-        traps=(
-            "24.9% of the rows have no customer.",
-            "10,624 quantities are negative: returns, some of purchases before the log "
-            "begins, and 1,336 write-offs of stock at price 0 without a customer.",
-            "5,268 rows are copies of others.",
-            "Fees have stock codes like goods (POST, DOT, M, ...): 1,916 rows with a customer.",
-            "Two orders of over 70,000 pieces were cancelled within minutes; one order of "
-            "38,970 pounds was a slip, and its refund is booked under M.",
-            "Many customers are wholesalers.",
-            "Some stock codes occur in upper and lower case (85123A, 85123a).",
-            "8 customers have two countries.",
-            "There are no categories: ours are made from the titles. No clicks, no dwell.",
-            "Times are British wall-clock time without a zone.",
-        ),
-        reading="A row is a purchase, or a return where the quantity is negative. `amount` "
-        "(pounds) is quantity × unit price and positive for both; two columns come along, "
-        "`quantity` (pieces, positive) and `invoice` (its number). Times are kept as they are and "
-        "not moved to UTC. `items`: `title` (the most frequent description) and `price` (the "
-        "median), both of the rows that were paid; `product` (False for postage and other fees); "
-        "`category` (64, made from the titles). `users`: `country` (the most frequent). Rows "
-        "without a customer have user -1.",
-        read=_read_retail,
-        find=_find_retail,
-        keep=_keep_retail,
-    ),
-)
+CARDS = cards(__file__, {"online-retail": (_read_retail, _find_retail, _keep_retail)})
