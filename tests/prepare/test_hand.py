@@ -148,7 +148,7 @@ def gaps_of(rows, category):
 def test_careful_features_are_what_their_definitions_say(log, end, days, ahead, order, block):
     window = {"end": end, "days": days, "categories": N_CATEGORIES}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hand, "_BLOCK", block)
+        patch.setattr(images, "_USERS", block)
         found = careful_features(log, ahead=ahead, order=order, **window)
         some = careful_features(log, ahead=ahead, order=order, users=[3, 1, 3], **window)
     np.testing.assert_array_equal(some, found[[3, 1, 3]])
