@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_evo.collect.events import Log
-from recsys_evo.prepare import hand
+from recsys_evo.prepare import hand, images
 from recsys_evo.prepare.hand import (
     CAREFUL,
     FEATURES,
