@@ -18,7 +18,7 @@ from scipy.special import i0e, i1e
 
 from recsys_evo.evaluate.forecasts import Interval
 from recsys_evo.evaluate.impulse import _normal
-from recsys_evo.prepare.splits import positive
+from recsys_evo.prepare.splits import acts, counted, positive
 
 
 class Cycle(NamedTuple):
@@ -71,7 +71,7 @@ def seasonality(log, *, days=7, rng, n=200, level=0.95):
     turn = np.exp(2j * np.pi * day / days)
 
     def by_user(weight):
-        return np.bincount(user * shape[1] + category, weight, np.prod(shape)).reshape(shape)
+        return counted(shape, user, category, weight=weight)
 
     weight = 1 / came[day]
     visits = by_user(weight)
@@ -138,10 +138,7 @@ def life_events(log, *, window=30, axes=6, rng, n=100, level=0.95):
     centre = np.append(0, day.cumsum())
 
     def profiles(start):
-        return (
-            (total[start + window] - total[start]) / window,
-            (centre[start + window] - centre[start]) / window,
-        )
+        return [(sums[start + window] - sums[start]) / window for sums in (total, centre)]
 
     first = np.searchsorted(user, np.arange(log.n_users + 1))
     who = np.flatnonzero(np.diff(first) >= 2.5 * window)
@@ -163,9 +160,8 @@ def life_events(log, *, window=30, axes=6, rng, n=100, level=0.95):
     (before, then), (after, now) = profiles(split - window), profiles(split)
     before, after = _agreement(before, after)(before, after)
     middle = _middle(user[split])
-    found = _mixture(
-        before[middle], after[middle], (now - then)[middle], np.ones(len(middle)), start
-    )
+    pairs = before[middle], after[middle], (now - then)[middle]
+    found = _mixture(*pairs, np.ones(len(middle)), start)
     odds = np.exp(-_agreeing(before, after, found[1:])[0])
     odds *= rate.point * (day[split] - day[split - 1])  # a day on which nobody looked counts too
     sums = np.bincount(user[split], odds, log.n_users)
@@ -183,10 +179,9 @@ def _days(log):
 
 def _own_visits(log):
     """User, day and category (rows,) of the clicks outside slates, sorted by user and day."""
-    user = log.events["user"].to_numpy()
-    rows = log.touch & ~log.purchase & (log.events["slate"].to_numpy() < 0) & (user >= 0)
-    category = log.events["category"].to_numpy()[rows]
-    return user[rows].astype(np.int64), _days(log)[rows], category.astype(np.int64)
+    rows = log.touch & ~log.purchase & (log.events["slate"].to_numpy() < 0)
+    user, day, category = acts(log, rows, "user", "day", "category")
+    return user, (day - log.start).astype(int), category
 
 
 def _came(log):
@@ -217,12 +212,9 @@ def _company(user_day, category, weight):
 
 def _positions(log, axes):
     """User, day and position (rows, axes) of own visits, one a user, day and category."""
-    user, day, category = _own_visits(log)
-    cells = np.unique(np.stack([user, day, category]), axis=1)
-    user, day, category = cells
+    user, day, category = np.unique(np.stack(_own_visits(log)), axis=1)
     crowd = np.bincount(category, minlength=log.n_categories) / max(len(category), 1)
-    counts = np.zeros((log.n_users, log.n_categories))
-    np.add.at(counts, (user, category), 1)
+    counts = counted((log.n_users, log.n_categories), user, category)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     scale = np.sqrt(np.maximum(crowd, 1e-9))
     unlike = ((share - crowd) / scale)[counts.sum(1) > 0]

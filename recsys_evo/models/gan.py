@@ -18,15 +18,8 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.hurdle import (
-    FACTS,
-    WeekNetwork,
-    build_optimizer,
-    by_day,
-    dense,
-    every_day,
-    straight_through,
-)
+from recsys_evo.models.hurdle import FACTS, WeekNetwork, by_day, every_day, straight_through
+from recsys_evo.models.networks import Saved, build_optimizer, dense
 from recsys_evo.models.weeks import DAYS
 
 
@@ -59,10 +52,6 @@ class WeekGenerator(WeekNetwork):
         # Noise that reaches the facts directly keeps the draws apart from the first step on.
         self.skip = dense(surprise, FACTS, use_bias=False, dtype="float32")
         self.built = True
-
-    def get_config(self):
-        names = ("features", "mood", "surprise", "width")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
     def draw(self, past, noise):
         """Facts (rows, 7, 5) from scaled pasts (rows, features) and normals (rows, noise)."""
@@ -101,7 +90,7 @@ class Critic(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class BehaviourGAN(keras.Model):
+class BehaviourGAN(Saved, keras.Model):
     """A generator against a critic: `compile(adam(steps))`, `fit`, `sample`.
 
     Parameters
@@ -120,10 +109,8 @@ class BehaviourGAN(keras.Model):
         self.built = True
 
     def get_config(self):
-        names = ("adversary", "likelihood", "penalty")
         generator = keras.saving.serialize_keras_object(self.generator)
-        own = {name: getattr(self, name) for name in names}
-        return super().get_config() | own | {"generator": generator}
+        return super().get_config() | {"generator": generator}
 
     @classmethod
     def from_config(cls, config):
@@ -180,10 +167,8 @@ class BehaviourGAN(keras.Model):
         pulls = [pull, ops.ones(())][: len(targets)]
         pulls = [self.optimizer.scale_loss(x / replicas) for x in pulls]
         players = (self.generator.trainable_variables, self.critic.trainable_variables)
-        gradients = [
-            *drawing.gradient(targets, players[0], output_gradients=pulls),
-            *judging.gradient(scaled, players[1]),
-        ]
+        gradients = drawing.gradient(targets, players[0], output_gradients=pulls)
+        gradients += judging.gradient(scaled, players[1])
         self.optimizer.apply(gradients, [*players[0], *players[1]])
         generator = self.adversary * ops.mean(ops.softplus(ahead)) + sum(targets[1:])
         return {"critic": critic, "generator": generator, "slope": steep}

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from recsys_evo.models.networks import Saved, build_optimizer, dense
 from recsys_evo.models.weeks import DAYS
 from recsys_evo.prepare.images import CHANNELS
 from recsys_evo.prepare.splits import positive
@@ -34,7 +35,7 @@ MIXED = 2  # Gaussians in a mixture
 _ROWS = 50_000  # weeks drawn at a time
 
 
-class WeekNetwork(keras.Model):
+class WeekNetwork(Saved, keras.Model):
     """What all networks that draw weeks share: their scales, and `sample`.
 
     A subclass has `draw(past, noise)`, which turns scaled pasts (rows, features) and standard
@@ -51,16 +52,12 @@ class WeekNetwork(keras.Model):
             raise ValueError(f"`features` must exceed {DAYS}. Received: features={features}")
         self.features, self.noise = features, noise
         # Scales of the past, and of log-clicks, log-dwell a click and log-amount; see `adapt`.
-        self.centre, self.spread = self._scale("centre", features), self._scale("spread", features)
-        self.level, self.unit = self._scale("level", 3), self._scale("unit", 3)
+        fixed = {"trainable": False, "autocast": False, "dtype": "float32"}
+        self.centre = self.add_weight((features,), "zeros", name="centre", **fixed)
+        self.spread = self.add_weight((features,), "ones", name="spread", **fixed)
+        self.level = self.add_weight((3,), "zeros", name="level", **fixed)
+        self.unit = self.add_weight((3,), "ones", name="unit", **fixed)
         self._drawn = None
-
-    def _scale(self, name, n):
-        start = "zeros" if name in ("centre", "level") else "ones"
-        return self.add_weight(
-            name=name, shape=(n,), initializer=start, trainable=False, autocast=False,
-            dtype="float32",
-        )  # fmt: skip
 
     def adapt(self, past, week):
         """Take the scales from training data: past (users, p), week (users, 7, 3)."""
@@ -153,10 +150,6 @@ class HurdleWeek(WeekNetwork):
             self.seeds = keras.random.SeedGenerator()
         self.built = True
 
-    def get_config(self):
-        names = ("features", "memory", "latent", "width", "most", "dropout")
-        return super().get_config() | {name: getattr(self, name) for name in names}
-
     def fit(self, past, week, **kwargs):
         """Train on pasts (users, p) and weeks (users, 7, 3); the rest is as for `keras.Model`."""
         self.adapt(past, week)
@@ -248,20 +241,6 @@ class Head(layers.Layer):
 
     def call(self, inputs):
         return self.figures(self.hidden(inputs))
-
-
-def build_optimizer(model):
-    """Make its variables now: made within the first step, they would have it traced twice."""
-    if not model.optimizer.built:
-        with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
-
-
-def dense(inputs, units, activation=None, **kwargs):
-    """A dense layer that has its weights from the start."""
-    layer = layers.Dense(units, activation, **kwargs)
-    layer.build((None, inputs))
-    return layer
 
 
 def every_day(context):

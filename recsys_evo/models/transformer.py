@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.hurdle import build_optimizer
-from recsys_evo.prepare.splits import positive, user_codes
+from recsys_evo.models.networks import Saved, build_optimizer
+from recsys_evo.prepare.splits import acts, positive, user_codes
 
 TOKENS = ("item", "category")
 OBJECTIVES = ("softmax", "sampled", "bce")
@@ -29,7 +29,7 @@ _NUMBERS = 2**23  # numbers of an array in memory at a time while answering
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class Block(layers.Layer):
+class Block(Saved, layers.Layer):
     """Causal self-attention, then a layer for each place alone; both are added to what was there.
 
     Parameters
@@ -42,10 +42,6 @@ class Block(layers.Layer):
     def __init__(self, heads, length, dropout=0.0, **options):
         super().__init__(**options)
         self.heads, self.length, self.dropout = heads, length, dropout
-
-    def get_config(self):
-        names = ("heads", "length", "dropout")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
     def build(self, shape):
         width = shape[-1]
@@ -82,7 +78,7 @@ class Block(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class CausalTransformer(keras.Model):
+class CausalTransformer(Saved, keras.Model):
     """Tokens int32 (rows, places) → hidden (rows, places, width), a causal Transformer.
 
     What goes in and what comes out share one table of vectors, `table` (vocabulary + 1, width): the
@@ -130,15 +126,11 @@ class CausalTransformer(keras.Model):
         self.supports_jit = False  # XLA wins little on a CPU, and takes long to compile
 
     def get_config(self):
-        names = ("vocabulary", "length", "width", "heads", "dropout", "objective", "negatives")
-        own = {name: getattr(self, name) for name in names}
-        return super().get_config() | own | {"blocks": len(self.blocks)}
+        return super().get_config() | {"blocks": len(self.blocks)}
 
     def build(self, shape):
         start = keras.initializers.RandomNormal(stddev=0.02)
-        self.table = self.add_weight(
-            name="table", shape=(self.vocabulary + 1, self.width), initializer=start
-        )
+        self.table = self.add_weight((self.vocabulary + 1, self.width), start, name="table")
         for layer in (*self.blocks, self.norm):
             layer.build((None, None, self.width))
 
@@ -275,13 +267,12 @@ class Histories:
     """The touches of a log's known users as tokens, code plus one, each user's behind a 0."""
 
     def __init__(self, log, tokens):
-        user = log.events["user"].to_numpy()
-        rows = np.flatnonzero(log.touch & (user >= 0))
+        user, token = acts(log, log.touch, "user", tokens)
         self.n_users = log.n_users
-        self.count = np.bincount(user[rows], minlength=log.n_users)
+        self.count = np.bincount(user, minlength=log.n_users)
         self.begin = np.cumsum(self.count + 1) - self.count - 1  # where the 0 stands
-        self.all = np.zeros(len(rows) + log.n_users, np.int32)
-        self.all[np.arange(len(rows)) + user[rows] + 1] = log.events[tokens].to_numpy()[rows] + 1
+        self.all = np.zeros(len(user) + log.n_users, np.int32)
+        self.all[np.arange(len(user)) + user + 1] = token + 1
 
     def stream(self, users):
         """The histories of `users` behind each other, and a last 0."""
@@ -357,9 +348,8 @@ class Transformer:
             stop = keras.callbacks.EarlyStopping(
                 "check", patience=self.patience, mode="min", restore_best_weights=True
             )
-            ask = keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: logs.update(check=check(self))
-            )
+            ask = keras.callbacks.Callback()
+            ask.on_epoch_end = lambda epoch, logs: logs.update(check=check(self))
             watch = [ask, stop]
         options = {"epochs": self.epochs, "verbose": self.verbose, "callbacks": watch}
         self.history = self.model.fit(rows, shuffle=False, **options).history
@@ -374,10 +364,8 @@ class Transformer:
         users = user_codes(histories, users)
         model = self.model
         size = max(1, _NUMBERS // (model.length * max(model.heads * model.length, 4 * model.width)))
-        found = [
-            model.logits(histories.last(users[low : low + size], model.length)).numpy()
-            for low in range(0, max(len(users), 1), size)
-        ]
+        parts = np.split(users, range(size, len(users), size))
+        found = [model.logits(histories.last(part, model.length)).numpy() for part in parts]
         return np.concatenate(found)
 
     def log_loss(self, log=None):
@@ -396,10 +384,8 @@ class Transformer:
         padded[length - step : length - step + len(stream)] = stream
         view = np.lib.stride_tricks.sliding_window_view(padded, length + 1)[::step][:rows]
         size = max(1, _NUMBERS // (step * self.model.vocabulary))
-        cost = [
-            self.model.log_loss(view[low : low + size, :-1], view[low : low + size, -step:]).numpy()
-            for low in range(0, rows, size)
-        ]
+        parts = np.split(view, range(size, rows, size))
+        cost = [self.model.log_loss(part[:, :-1], part[:, -step:]).numpy() for part in parts]
         return np.concatenate(cost).ravel()[: len(stream) - 1][stream[1:] > 0]
 
     def _histories(self, log):

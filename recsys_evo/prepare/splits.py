@@ -207,6 +207,16 @@ def acts(log, rows, *names):
     return found
 
 
+def side_column(log, table, name):
+    """The column `name` of "items" or "users", an array; ValueError for a log without it."""
+    frame = getattr(log, table)
+    if name not in frame:
+        raise ValueError(
+            f"`log.{table}` must have a column '{name}'. Received: {list(frame.columns)}"
+        )
+    return frame[name].to_numpy()
+
+
 def counted(shape, *codes, weight=None):
     """Return a table of `shape`: how often the codes name each cell, or the sum of its weights."""
     cells = np.ravel_multi_index(codes, shape)
