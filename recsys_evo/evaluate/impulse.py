@@ -89,10 +89,8 @@ def response(log, lags, *, cause="chance", level=0.95):
             luck = days.chance[at]
         else:
             luck = taken - mean[at[0], at[2]] * days.came[at[:2]]
-        moment, slope = (
-            np.bincount(user[rows], visits[rows] * luck * x, minlength=log.n_users)
-            for x in (1, taken)
-        )
+        luck = visits[rows] * luck
+        moment, slope = (np.bincount(at[1], luck * x, log.n_users) for x in (1, taken))
         if slope.sum() > 0:
             effect[place] = moment.sum() / slope.sum()
             spread = np.sqrt(((moment - effect[place] * slope) ** 2).sum()) / slope.sum()

@@ -202,9 +202,8 @@ def _company(user_day, category, weight):
     """Of a visit to a category, the chance (categories, categories) of each at another turn."""
     row = np.unique(user_day, return_inverse=True)[1]
     shape = row.max() + 1, category.max() + 1
-    visits, weighed = (
-        sparse.csr_array((w, (row, category)), shape) for w in (np.ones(len(row)), weight)
-    )
+    counts = np.ones(len(row)), weight
+    visits, weighed = (sparse.csr_array((w, (row, category)), shape) for w in counts)
     number = np.bincount(category, weight)
     turns = visits.sum(1).max()
     return ((weighed.T @ visits).toarray() - np.diag(number)) / ((turns - 1) * number[:, None])

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.networks import Saved, build_optimizer, dense
+from recsys_evo.models.networks import Saved, Trained, dense
 from recsys_evo.models.transformer import Histories, total_log_sum
 from recsys_evo.prepare.splits import positive, user_codes
 
@@ -120,35 +120,23 @@ class CaserNetwork(Saved, keras.Model):
         return ops.matmul(hidden, ops.transpose(self.table[1:]))
 
 
-class Caser:
+class Caser(Trained):
     """`CaserNetwork` as a ranker; the contract is that of `models.baselines`.
 
     Parameters
     ----------
     loss : "bce" or "softmax".
     ahead : int, how many of the next items are targets of a place in a history.
-    epochs, size, rate, decay : of the training: passes, places a batch, rate of AdamW and its
-        weight decay.
-    seed : int, of Keras; verbose : 1 shows a bar.
-    options : of the network: length, width, horizontal, vertical, dropout, negatives.
+    decay : float, weight decay of AdamW.
+    options : of the training, see `Trained`, where a row is a place; of the network: length, width,
+        horizontal, vertical, dropout, negatives.
     """
 
     def __init__(
-        self,
-        *,
-        loss="bce",
-        ahead=3,
-        epochs=20,
-        size=512,
-        rate=1e-3,
-        decay=1e-2,
-        seed=0,
-        verbose=0,
-        **options,
+        self, *, loss="bce", ahead=3, epochs=20, size=512, rate=1e-3, decay=1e-2, **options
     ):
-        self.loss, self.ahead, self.options = loss, positive(ahead=ahead), options
-        self.epochs, self.size, self.rate, self.decay = epochs, size, rate, decay
-        self.seed, self.verbose = seed, verbose
+        super().__init__(epochs=epochs, size=size, rate=rate, **options)
+        self.loss, self.ahead, self.decay = loss, positive(ahead=ahead), decay
 
     def fit(self, log):
         """Train on the touches of the log's known users. ValueError for fewer than two of one."""
@@ -159,11 +147,7 @@ class Caser:
         if not len(targets):
             raise ValueError(f"`log` must have a user with two touches. Received: {log!r}")
         steps = -(-len(targets) // self.size)
-        falling = keras.optimizers.schedules.CosineDecay(self.rate, self.epochs * steps)
-        self.model.compile(keras.optimizers.AdamW(falling, weight_decay=self.decay))
-        build_optimizer(self.model)
-        options = {"batch_size": self.size, "epochs": self.epochs, "verbose": self.verbose}
-        self.history = self.model.fit(inputs, targets, **options).history
+        self._train(inputs, targets, steps=steps, decay=self.decay, batch_size=self.size)
         return self
 
     def places(self):

@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from recsys_evo.collect.ceiling import HORIZON, Forecast
 from recsys_evo.models.classifiers import anything, labels
-from recsys_evo.models.networks import Saved
+from recsys_evo.models.networks import Saved, Trained
 from recsys_evo.prepare import hand, splits
 from recsys_evo.prepare.images import behaviour_images, places
 
@@ -201,30 +201,19 @@ class Batches(keras.utils.PyDataset):
             self.rng.shuffle(self.rows)
 
 
-class CategoryCNN:
+class CategoryCNN(Trained):
     """`category_cnn`, fitted and asked like the classifiers of `models.classifiers`.
 
     `order` as for `behaviour_images`; `taste` adds the low-rank taste, learnt from the users who
-    teach; `epochs`, `size` (users a batch) and `rate` (of AdamW, falling along a cosine) are those
-    of the training, `seed` that of Keras; `verbose=1` shows a bar; `options` go to `category_cnn`.
+    teach; `epochs`, `size` (users a batch), `rate` and some `options` are of the training, see
+    `Trained`; the other `options` go to `category_cnn`.
     """
 
     def __init__(
-        self,
-        *,
-        order=None,
-        taste=False,
-        ahead=HORIZON,
-        epochs=3,
-        size=16,
-        rate=3e-3,
-        seed=0,
-        verbose=0,
-        **options,
+        self, *, order=None, taste=False, ahead=HORIZON, epochs=3, size=16, rate=3e-3, **options
     ):
-        self.order, self.taste, self.ahead, self.options = order, taste, ahead, options
-        self.epochs, self.size, self.rate = epochs, size, rate
-        self.seed, self.verbose = seed, verbose
+        super().__init__(epochs=epochs, size=size, rate=rate, **options)
+        self.order, self.taste, self.ahead = order, taste, ahead
 
     def fit(self, log, *, end, users=None):
         """Build the network and train it on `users` (default all); see `PairClassifier.fit`."""
@@ -237,14 +226,9 @@ class CategoryCNN:
         options = {"ahead": self.ahead, "size": self.size, "order": self.order}
         rng = np.random.default_rng(self.seed)
         batches = Batches(log, end=end, users=users, rng=rng, **options)
-        falling = keras.optimizers.schedules.CosineDecay(self.rate, self.epochs * len(batches))
-        self.model.compile(
-            keras.optimizers.AdamW(falling, weight_decay=2e-3),
-            loss=dict.fromkeys(("touch", "buy"), "binary_crossentropy"),
-            loss_weights={"touch": 1.0, "buy": 2.0},  # purchases are seldom, and say little each
-            jit_compile=False,
-        )
-        self.model.fit(batches, epochs=self.epochs, verbose=self.verbose)
+        loss = dict.fromkeys(("touch", "buy"), "binary_crossentropy")
+        weights = {"touch": 1.0, "buy": 2.0}  # purchases are seldom, and say little each
+        self._train(batches, steps=len(batches), decay=2e-3, loss=loss, loss_weights=weights)
         return self
 
     def predict(self, log, *, end, users=None):

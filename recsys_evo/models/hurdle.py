@@ -57,7 +57,6 @@ class WeekNetwork(Saved, keras.Model):
         self.spread = self.add_weight((features,), "ones", name="spread", **fixed)
         self.level = self.add_weight((3,), "zeros", name="level", **fixed)
         self.unit = self.add_weight((3,), "ones", name="unit", **fixed)
-        self._drawn = None
 
     def adapt(self, past, week):
         """Take the scales from training data: past (users, p), week (users, 7, 3)."""
@@ -75,12 +74,11 @@ class WeekNetwork(Saved, keras.Model):
         """Facts (rows, 7, 5) of weeks (rows, 7, 3); `shift` (rows, 7) is added to the clicks."""
         clicks, dwell, amount = (ops.cast(week[..., k], "float32") for k in range(3))
         came, bought = clicks > 0, amount > 0
-        log = (
-            ops.log(ops.where(came, clicks + shift, 1.0)),
-            ops.log(ops.where(came & (dwell > 0), dwell / ops.maximum(clicks, 1.0), 1.0)),
-            ops.log(ops.where(bought, amount, 1.0)),
+        each = ops.where(came & (dwell > 0), dwell / ops.maximum(clicks, 1.0), 1.0)
+        sizes = ops.where(came, clicks + shift, 1.0), each, ops.where(bought, amount, 1.0)
+        size, stay, paid = (
+            (ops.log(x) - self.level[k]) / self.unit[k] for k, x in enumerate(sizes)
         )
-        size, stay, paid = ((x - self.level[k]) / self.unit[k] for k, x in enumerate(log))
         came, bought = ops.cast(came, "float32"), ops.cast(bought, "float32")
         return ops.stack([came, size * came, stay * came, bought, paid * bought], axis=-1)
 
@@ -104,11 +102,6 @@ class WeekNetwork(Saved, keras.Model):
         -------
         float32 (users, n, 7, 3): whole clicks, dwell seconds, amount.
         """
-        if self._drawn is None:
-            self._drawn = tf.function(
-                lambda past, noise: self.weeks(self.draw(self.scaled(past), noise)),
-                reduce_retracing=True,
-            )
         past = np.repeat(np.asarray(past, np.float32), positive(n=n), axis=0)
         out = np.empty((len(past), DAYS, len(CHANNELS)), np.float32)
         for low in range(0, len(past), _ROWS):
@@ -116,6 +109,10 @@ class WeekNetwork(Saved, keras.Model):
             noise = rng.standard_normal((len(out[block]), self.noise), dtype=np.float32)
             out[block] = self._drawn(past[block], noise)
         return out.reshape(-1, n, DAYS, len(CHANNELS))
+
+    @tf.function(reduce_retracing=True)
+    def _drawn(self, past, noise):
+        return self.weeks(self.draw(self.scaled(past), noise))
 
 
 @keras.saving.register_keras_serializable("recsys_evo")

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.networks import Saved, build_optimizer
+from recsys_evo.models.networks import Saved, Trained
 from recsys_evo.prepare.splits import acts, positive, user_codes
 
 TOKENS = ("item", "category")
@@ -287,38 +287,25 @@ class Histories:
         return np.where(place >= begin, self.all[np.maximum(place, 0)], 0)
 
 
-class Transformer:
+class Transformer(Trained):
     """`CausalTransformer` as a ranker; the contract is that of `models.baselines`.
 
     Parameters
     ----------
     loss : as `objective` of the network.
     tokens : "item" or "category", what a history is made of.
-    epochs, size, rate : of the training: passes, rows a batch, and the rate of AdamW, which falls
-        along a cosine.
     patience : int, epochs to wait for a better `check`; see `fit`.
-    seed : int, of Keras and of the order of users; verbose : 1 shows a bar.
-    options : of the network: length, width, blocks, heads, dropout, negatives.
+    options : of the training, see `Trained`; of the network: length, width, blocks, heads, dropout,
+        negatives.
     """
 
     def __init__(
-        self,
-        *,
-        loss="softmax",
-        tokens="item",
-        epochs=30,
-        size=16,
-        rate=1e-3,
-        patience=5,
-        seed=0,
-        verbose=0,
-        **options,
+        self, *, loss="softmax", tokens="item", epochs=30, size=16, rate=1e-3, patience=5, **options
     ):
+        super().__init__(epochs=epochs, size=size, rate=rate, **options)
         if tokens not in TOKENS:
             raise ValueError(f"`tokens` must be one of {TOKENS}. Received: {tokens!r}")
-        self.loss, self.tokens, self.options = loss, tokens, options
-        self.epochs, self.size, self.rate, self.patience = epochs, size, rate, patience
-        self.seed, self.verbose = seed, verbose
+        self.loss, self.tokens, self.patience = loss, tokens, patience
 
     def fit(self, log, *, check=None):
         """Train on the touches of the log's known users.
@@ -340,9 +327,6 @@ class Transformer:
         self.model.build((None, self.model.length))
         order = np.random.default_rng(self.seed)
         rows = Rows(self.histories, self.model.length, self.size, rng=order)
-        falling = keras.optimizers.schedules.CosineDecay(self.rate, self.epochs * len(rows))
-        self.model.compile(keras.optimizers.AdamW(falling, weight_decay=1e-2), jit_compile=False)
-        build_optimizer(self.model)
         watch = []
         if check is not None:
             stop = keras.callbacks.EarlyStopping(
@@ -351,8 +335,7 @@ class Transformer:
             ask = keras.callbacks.Callback()
             ask.on_epoch_end = lambda epoch, logs: logs.update(check=check(self))
             watch = [ask, stop]
-        options = {"epochs": self.epochs, "verbose": self.verbose, "callbacks": watch}
-        self.history = self.model.fit(rows, shuffle=False, **options).history
+        self._train(rows, steps=len(rows), decay=1e-2, shuffle=False, callbacks=watch)
         return self
 
     def scores(self, users=None, log=None):

@@ -169,9 +169,8 @@ def _behaviour(user, time):
     if not len(user):
         return {}
     seconds = time.view("int64")
-    first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])  # row of each user's first event
-    last = np.r_[first[1:], len(user)] - 1
-    events = last - first + 1
+    _, first, events = np.unique(user, return_index=True, return_counts=True)  # of each user
+    last = first + events - 1
     same = np.r_[False, seconds[1:] == seconds[:-1]]  # as the user's event before
     same[first] = False
     day = seconds // _DAY

@@ -123,9 +123,8 @@ def doubly_robust(
     Source: Dudík, Langford and Li (2011).
     """
     weight = _weights(logged, target, user, clip)
-    reward, predicted, expected = _columns(
-        len(weight), reward=reward, predicted=predicted, expected=expected
-    )
+    columns = {"reward": reward, "predicted": predicted, "expected": expected}
+    reward, predicted, expected = _columns(len(weight), **columns)
     value = expected + weight * (reward - predicted)
     return _ratio(value, np.ones_like(weight), user, rng=rng, n=n, level=level)
 

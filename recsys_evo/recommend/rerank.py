@@ -123,10 +123,8 @@ class Calibrated(Rerank):
         count = np.zeros(wanted.shape)
         np.add.at(count, (rows, self.category[slate]), 1)
         place = 1 + slate.shape[1]
-        now, then = (
-            rel_entr(wanted, (1 - _BLUR) * (count + more) / place + _BLUR * wanted)
-            for more in (0, 1)
-        )
+        blurred = ((1 - _BLUR) * (count + more) / place + _BLUR * wanted for more in (0, 1))
+        now, then = (rel_entr(wanted, shares) for shares in blurred)
         change = (then - now)[rows, self.category[items]]
         return -(now.sum(axis=1, keepdims=True) + change)
 
