@@ -75,9 +75,8 @@ def recency_frequency_money(log, *, end, days=64, users=None, categories=None):
         np.minimum.at(last, np.ravel_multi_index(codes, shape), age)
         features[..., place] = last.reshape(shape)
         features[..., place + 1] = splits.counted(shape, *codes)
-    features[..., 4] = splits.counted(
-        shape, *codes, weight=paid
-    )  # of the purchases, which come last
+    # Purchases came last, so that `codes` and `paid` are theirs.
+    features[..., 4] = splits.counted(shape, *codes, weight=paid)
     return features if users is None else features[chosen]
 
 

@@ -158,11 +158,11 @@ def user_codes(log, users):
     if users.ndim != 1 or (users.size and not np.issubdtype(users.dtype, np.integer)):
         raise ValueError(f"`users` must be an array of user codes. Received: users={users!r}")
     users = users.astype(np.intp)
-    wrong = np.flatnonzero((users < 0) | (users >= log.n_users))
-    if len(wrong):
+    unknown = np.flatnonzero((users < 0) | (users >= log.n_users))
+    if len(unknown):
         raise ValueError(
             f"`users` must be codes from 0 to {log.n_users - 1}. "
-            f"Received: users[{wrong[0]}]={users[wrong[0]]}"
+            f"Received: users[{unknown[0]}]={users[unknown[0]]}"
         )
     return users
 

@@ -251,6 +251,6 @@ def _columns(n_rows, **columns):
 
 def _check_range(name, values, fits, least):
     """ValueError unless all `values` are numbers up to 1 of which `fits` is true."""
-    wrong = ~(fits & (values <= 1))
-    if wrong.any():
-        raise ValueError(f"`{name}` must lie in {least}, 1]. Received: {values[wrong][0]}")
+    outside = ~(fits & (values <= 1))
+    if outside.any():
+        raise ValueError(f"`{name}` must lie in {least}, 1]. Received: {values[outside][0]}")
