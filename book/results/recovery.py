@@ -24,13 +24,12 @@ from recsys_evo.evaluate.needs import replenishment
 from recsys_evo.evaluate.recovery import (
     _company,
     _days,
-    _draws,
     _ends,
     _own_visits,
     seasonality,
 )
 from recsys_evo.models.baselines import ALS
-from recsys_evo.prepare.drift import half_life, similarity
+from recsys_evo.prepare.drift import half_life, redrawn, similarity
 from recsys_evo.prepare.splits import counted, positive
 from recsys_evo.recommend.loop import evolve
 from recsys_evo.recommend.policies import Greedy, Random
@@ -348,7 +347,7 @@ def life_events(log, *, window=30, axes=6, rng, n=100, level=0.95):
     )
     early, late = _agreement(early, late)(early, late)
     times, start = (
-        _draws(len(who), n, rng),
+        redrawn(len(who), n, rng),
         np.append(0.5, np.full(axes, 0.6)),
     )
     start = _mixture(early, late, now - then, times[0], start)

@@ -31,7 +31,7 @@ from scipy.stats import chi2
 
 from recsys_evo.collect.events import IMPRESSION
 from recsys_evo.evaluate.forecasts import Interval
-from recsys_evo.prepare.splits import acts, side_column, summing
+from recsys_evo.prepare.splits import acts, counted, side_column, summing
 
 
 class Response(NamedTuple):
@@ -278,9 +278,8 @@ def _offers(log, n_days):
     born = np.zeros(log.n_items, int)
     if "born" in log.items:
         born = (log.items["born"].to_numpy().astype("M8[D]") - log.start).astype(int)
-    new = np.zeros((n_days, log.n_categories), int)
     known = born < n_days
-    np.add.at(new, (np.maximum(born, 0)[known], category[known]), 1)
+    new = counted((n_days, log.n_categories), np.maximum(born, 0)[known], category[known])
     return new.cumsum(0)
 
 

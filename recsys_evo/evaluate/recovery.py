@@ -17,6 +17,7 @@ from scipy.special import i0e, i1e
 
 from recsys_evo.evaluate.forecasts import Interval
 from recsys_evo.evaluate.impulse import _normal
+from recsys_evo.prepare.drift import redrawn
 from recsys_evo.prepare.splits import acts, counted, positive
 
 
@@ -75,7 +76,7 @@ def seasonality(log, *, days=7, rng, n=200, level=0.95):
     weight = 1 / came[day]
     visits = by_user(weight)
     sums = by_user(weight * turn.real) + 1j * by_user(weight * turn.imag)
-    times = _draws(log.n_users, n, rng)
+    times = redrawn(log.n_users, n, rng)
     rates = _von_mises(times @ sums / (times @ visits))
     # A visit at the peak meets more company than the mean day holds: weigh that away.
     calm = weight * np.exp(-(rates[0][category] * turn.conj()).real)
@@ -123,11 +124,6 @@ def _company(user_day, category, weight):
     number = np.bincount(category, weight)
     turns = visits.sum(1).max()
     return ((weighed.T @ visits).toarray() - np.diag(number)) / ((turns - 1) * number[:, None])
-
-
-def _draws(users, n, rng):
-    """How often each user counts (n + 1, users): once, then in draws with replacement."""
-    return np.vstack([np.ones(users), rng.multinomial(users, np.full(users, 1 / users), n)])
 
 
 def _ends(draws, level):

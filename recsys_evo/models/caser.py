@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.networks import Saved, Trained, dense
+from recsys_evo.models.networks import Saved, Trained, a_replica, dense
 from recsys_evo.models.transformer import Histories, total_log_sum
 from recsys_evo.prepare.splits import positive, user_codes
 
@@ -104,9 +104,7 @@ class CaserNetwork(Saved, keras.Model):
             wrong = ops.softplus(self.match(hidden, drawn))
             wrong = ops.sum(ops.reshape(wrong, (-1, y.shape[1], self.negatives)), axis=2)
             total = ops.sum(real * (ops.softplus(-hit) + wrong))
-        # Replicas add up their gradients.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return total / ops.cast(ops.size(y), "float32") / replicas
+        return a_replica(total / ops.cast(ops.size(y), "float32"))
 
     def match(self, hidden, tokens):
         """Logits (rows, n) of tokens (rows, n)."""

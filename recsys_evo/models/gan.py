@@ -19,7 +19,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from recsys_evo.models.hurdle import FACTS, WeekNetwork, by_day, every_day, straight_through
-from recsys_evo.models.networks import Saved, build_optimizer, dense
+from recsys_evo.models.networks import Saved, a_replica, build_optimizer, dense
 from recsys_evo.models.weeks import DAYS
 
 
@@ -136,8 +136,6 @@ class BehaviourGAN(Saved, keras.Model):
         past, week = keras.utils.unpack_x_y_sample_weight(data)[0]
         past = self.generator.scaled(past)
         rows = tf.shape(week)[0]
-        # Replicas add up their gradients.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Spread evenly around the whole number, or the critic would tell real clicks by it.
         shift = 0.5 * (not self.generator.whole)
         shift = keras.random.uniform((rows, DAYS), -shift, shift, seed=self.seeds)
@@ -160,12 +158,12 @@ class BehaviourGAN(Saved, keras.Model):
             steep = sum(ops.sum(x**2) for x in slopes) / rows  # R1 and R2 together
             ahead = verdicts[0] - verdicts[1]
             critic = ops.mean(ops.softplus(-ahead)) + self.penalty / 2 * steep
-            scaled = self.optimizer.scale_loss(critic / replicas)
+            scaled = self.optimizer.scale_loss(a_replica(critic))
 
         # The generator's loss is softplus(ahead); the critic's slope takes it back to the facts.
         pull = -self.adversary / rows * ops.sigmoid(ahead)[:, None, None] * slopes[1]
         pulls = [pull, ops.ones(())][: len(targets)]
-        pulls = [self.optimizer.scale_loss(x / replicas) for x in pulls]
+        pulls = [self.optimizer.scale_loss(a_replica(x)) for x in pulls]
         players = (self.generator.trainable_variables, self.critic.trainable_variables)
         gradients = drawing.gradient(targets, players[0], output_gradients=pulls)
         gradients += judging.gradient(scaled, players[1])

@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 
@@ -41,6 +42,11 @@ class Trained:
         build_optimizer(self.model)
         options |= {"epochs": self.epochs, "verbose": self.verbose}
         self.history = self.model.fit(*data, **options).history
+
+
+def a_replica(loss):
+    """A replica's part of the loss: replicas add up their gradients."""
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def dense(inputs, units, activation=None, **kwargs):

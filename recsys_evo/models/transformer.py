@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.networks import Saved, Trained
+from recsys_evo.models.networks import Saved, Trained, a_replica
 from recsys_evo.prepare.splits import acts, positive, user_codes
 
 TOKENS = ("item", "category")
@@ -146,11 +146,8 @@ class CausalTransformer(Saved, keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Nats a place; Keras asks here for what it minimises."""
-        hidden = ops.cast(y_pred, "float32")
-        total = getattr(self, self.objective)(hidden, y)
-        # Replicas add up their gradients.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return total / ops.cast(ops.size(y), "float32") / replicas
+        total = getattr(self, self.objective)(ops.cast(y_pred, "float32"), y)
+        return a_replica(total / ops.cast(ops.size(y), "float32"))
 
     def softmax(self, hidden, targets):
         hidden = ops.reshape(hidden, (-1, self.width))

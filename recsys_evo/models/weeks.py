@@ -126,10 +126,8 @@ def renewal_rates(log, *, end, days=64):
 def _due(log, end, days):
     """Purchases due (users, 7) on each day from `end` on."""
     rates, user, category, waited = renewal_rates(log, end=end, days=days)
-    due = np.zeros((log.n_users, DAYS))
-    for day in range(DAYS):
-        due[:, day] = np.bincount(user, rates[category, waited + day], log.n_users)
-    return due
+    due = [np.bincount(user, rates[category, waited + day], log.n_users) for day in range(DAYS)]
+    return np.stack(due, axis=1)
 
 
 def _smooth(counts):

@@ -192,8 +192,7 @@ def half_life(similarity, *, rng, shortest=1, renewal=(0.0,), n=500, level=0.95)
     since the lift has no logarithm there.
     """
     used, users = similarity.lags >= shortest, len(similarity.own)
-    draws = rng.multinomial(users, np.full(users, 1 / users), size=positive(n=n))
-    times = np.vstack([np.ones(users), draws])
+    times = redrawn(users, positive(n=n), rng)
     curves, pairs = similarity.curves(times), times @ similarity.pairs
     if used.sum() < 4 or not (curves.own[:, used] > 0).all():
         raise ValueError(
@@ -350,6 +349,11 @@ def distance(before, after, *, categories=64):
     own = sum(squares) - 2 * (means[0] * means[1]).sum(axis=1)
     own[least < 2] = np.nan
     return Distance(users, (means[1] - means[0])[users], own[users])
+
+
+def redrawn(users, n, rng):
+    """How often each user counts (n + 1, users): once, then in draws with replacement."""
+    return np.vstack([np.ones(users), rng.multinomial(users, np.full(users, 1 / users), n)])
 
 
 def _days(log):

@@ -121,17 +121,12 @@ def evolve(world, policy, *, users, rounds, warm_up=28, memory=28, rng):
             utility[awake + first, day] = odds - added
     for town in towns:
         town.truth.write(days, town.hidden)
-    return Evolution(
-        world=world,
-        start=warm_up,
-        items=np.concatenate([town.item[:, :, :FEED] for town in towns]),
-        clicked=np.concatenate([town.click[:, :, :FEED] for town in towns]),
-        propensity=np.concatenate([town.propensity for town in towns]),
-        chance=chance,
-        utility=utility,
-        truth=truth,
-        log=_log(world, towns, 0, days),
+    slots = (
+        np.concatenate([getattr(town, name)[:, :, :FEED] for town in towns])
+        for name in ("item", "click", "propensity")
     )
+    log = _log(world, towns, 0, days)
+    return Evolution(world, warm_up, *slots, chance, utility, truth, log)
 
 
 def _fondness(world, seen):
