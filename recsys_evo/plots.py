@@ -46,14 +46,12 @@ def style():
     plt.rc("image", cmap="cividis", interpolation="nearest")
 
 
+CHANNELS = ("clicks", "dwell, seconds", "amount")  # titles of an image's panels
+AGE = "days before the forecast"
+
+
 def behaviour_image(
-    image,
-    axes=None,
-    *,
-    names=None,
-    titles=("clicks", "dwell, seconds", "amount"),
-    xlabel="days before the forecast",
-    ylabel="category",
+    image, axes=None, *, names=None, titles=CHANNELS, xlabel=AGE, ylabel="category"
 ):
     """Draw one user's behaviour image, a panel a channel; time runs to the right.
 
@@ -156,17 +154,10 @@ HARMS = {
     "rows without a user": "events without a user",
     "copies": "copies of other events",
 }
+BETTER = ("%, more is better", "%, less is better")
 
 
-def quality(
-    reports,
-    axes=None,
-    *,
-    helps=HELPS,
-    harms=HARMS,
-    xlabels=("%, more is better", "%, less is better"),
-    unknown="unknown",
-):
+def quality(reports, axes=None, *, helps=HELPS, harms=HARMS, xlabels=BETTER, unknown="unknown"):
     """Draw how far logs can be trusted, a panel a measure and a row a log.
 
     What helps is above, with discs; what harms is below, with squares. Chapter 03 uses it.

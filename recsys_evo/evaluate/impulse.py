@@ -243,6 +243,7 @@ class _Days:
         click = log.touch & ~log.purchase
         own = click & (log.events["slate"] < 0).to_numpy()
         self.shown, self.clicked, self.own = np.zeros((3, *shape), np.uint16)
+        # What was shown comes last: its cells and propensities are wanted below.
         for counts, rows in ((self.own, own), (self.clicked, click), (self.shown, shown)):
             day, *at, propensity = acts(log, rows, "day", "user", "category", "propensity")
             at = ((day - log.start).astype(int), *at)

@@ -329,9 +329,11 @@ class Transformer(Trained):
             stop = keras.callbacks.EarlyStopping(
                 "check", patience=self.patience, mode="min", restore_best_weights=True
             )
-            ask = keras.callbacks.Callback()
-            ask.on_epoch_end = lambda epoch, logs: logs.update(check=check(self))
-            watch = [ask, stop]
+
+            def ask(epoch, logs):
+                logs["check"] = check(self)
+
+            watch = [keras.callbacks.LambdaCallback(on_epoch_end=ask), stop]
         self._train(rows, steps=len(rows), decay=1e-2, shuffle=False, callbacks=watch)
         return self
 

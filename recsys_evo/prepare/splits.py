@@ -87,7 +87,7 @@ def buys(log, end, days, *, users=None):
     """Label «does user u buy in the `days` days from `end`»; as `touches`, but bool (users,)."""
     chosen = user_codes(log, users)
     label = np.zeros(log.n_users, dtype=bool)
-    label[acts(log, _labelled(log, end, days, log.purchase), "user")] = True
+    label[acts(log, _labelled(log, end, days, log.purchase), "user")[0]] = True
     return label[chosen]
 
 
