@@ -41,7 +41,8 @@ def fingerprint(root: Path) -> str:
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
 
-    read = [root / "requirements.lock", *(root / "recsys_evo").rglob("*.py")]
+    read = [root / "requirements.lock"]
+    read += (p for p in (root / "recsys_evo").rglob("*") if p.suffix in (".py", ".csv"))
     read += (path for path in (root / "book" / "results").rglob("*") if path.is_file())
     for path in sorted(read):
         digest.update(str(path.relative_to(root)).encode())
