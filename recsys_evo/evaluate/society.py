@@ -19,8 +19,6 @@ uses this module, chapter 09 the measures of items.
 
 import numpy as np
 
-from recsys_evo.prepare.splits import counted
-
 
 def tally(codes, n):
     """Count codes in each row: `tally(np.where(clicked, items // 16, -1), 64)`.
@@ -39,8 +37,10 @@ def tally(codes, n):
     ValueError for codes that are no integers, or `n` and more.
     """
     codes = _codes("codes", codes, n=n)
-    codes = codes.reshape(len(codes), -1)
-    return counted((len(codes), n), np.nonzero(codes >= 0)[0], codes[codes >= 0])
+    rows = len(codes)
+    flat = codes.reshape(rows, -1)
+    cells = np.arange(rows)[:, None] * n + flat
+    return np.bincount(cells[flat >= 0], minlength=rows * n).reshape(rows, n)
 
 
 def gini(counts):

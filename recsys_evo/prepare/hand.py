@@ -68,15 +68,16 @@ def recency_frequency_money(log, *, end, days=64, users=None, categories=None):
         shape += (splits.room_for_categories(log, categories),)
     features = np.empty((*shape, len(FEATURES)), np.float32)
     for place, rows in ((0, log.touch), (2, log.purchase)):
-        *codes, time, paid = acts(log, window & rows, "user", "category", "time", "amount")
-        codes = codes[: len(shape)]
+        columns = ("user", "category", "time", "amount")
+        user, category, time, paid = acts(log, window & rows, *columns)
+        cell = user if categories is None else user * categories + category
         age = np.ceil((stop - time) / np.timedelta64(1, "D")).astype(np.float32)
-        last = np.full(np.prod(shape), days, np.float32)
-        np.minimum.at(last, np.ravel_multi_index(codes, shape), age)
-        features[..., place] = last.reshape(shape)
-        features[..., place + 1] = splits.counted(shape, *codes)
-    # Purchases came last, so that `codes` and `paid` are theirs.
-    features[..., 4] = splits.counted(shape, *codes, weight=paid)
+        last = np.full(shape, days, np.float32)
+        np.minimum.at(last.reshape(-1), cell, age)
+        features[..., place] = last
+        features[..., place + 1] = np.bincount(cell, minlength=last.size).reshape(shape)
+    # Purchases came last, so that `cell` and `paid` are theirs.
+    features[..., 4] = np.bincount(cell, paid, last.size).reshape(shape)
     return features if users is None else features[chosen]
 
 

@@ -197,8 +197,8 @@ def acts(log, rows, *names):
 
     Codes come as int64, so that cells may be numbered by them; "day" is the day of the time.
     """
-    rows = np.flatnonzero(rows & (log.events["user"].to_numpy() >= 0))
-    found = []
+    rows, found = np.flatnonzero(rows), []
+    rows = rows[log.events["user"].to_numpy()[rows] >= 0]
     for name in names:
         values = log.events["time" if name == "day" else name].to_numpy()[rows]
         if name == "day":
@@ -219,7 +219,9 @@ def side_column(log, table, name):
 
 def counted(shape, *codes, weight=None):
     """Return a table of `shape`: how often the codes name each cell, or the sum of its weights."""
-    cells = np.ravel_multi_index(codes, shape)
+    cells = codes[0]
+    for code, size in zip(codes[1:], shape[1:]):
+        cells = cells * size + code
     return np.bincount(cells, weight, np.prod(shape, dtype=int)).reshape(shape)
 
 

@@ -166,6 +166,8 @@ class Rested(Rerank):
 
 def _touches(log, weigh=None):
     """The touches (users, categories) of known users; `weigh` weighs each by the days since."""
-    *codes, time = acts(log, log.touch, "user", "category", "time")
-    weight = None if weigh is None else weigh((log.end - time) / np.timedelta64(1, "D"))
+    codes, weight = acts(log, log.touch, "user", "category"), None
+    if weigh is not None:
+        (time,) = acts(log, log.touch, "time")
+        weight = weigh((log.end - time) / np.timedelta64(1, "D"))
     return counted((log.n_users, log.n_categories), *codes, weight=weight).astype(float)
