@@ -37,7 +37,6 @@ MODULES = [
     "recsys_evo.evaluate.ranking",
     "recsys_evo.models.baselines",
     "recsys_evo.models.hurdle",
-    "recsys_evo.models.networks",
     "recsys_evo.models.transformer",
     "recsys_evo.prepare.splits",
 ]
