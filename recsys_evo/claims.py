@@ -128,10 +128,9 @@ def table(*claims, words=None):
     shown = Table(claims, words or {})
     path = os.environ.get("RECSYS_EVO_CLAIMS_FILE")
     if path:
+        lines = (asdict(claim) | {"verdict": claim.verdict} for claim in claims)
         with open(path, "a", encoding="utf-8") as file:
-            for claim in claims:
-                line = asdict(claim) | {"verdict": claim.verdict}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     if any(claim.verdict == "contradicted" for claim in claims):
         raise ClaimContradicted(f"\n{shown!r}")
     return shown
@@ -238,9 +237,8 @@ def run(script):
 
 def _script(name):
     """`book/results/NAME.py` of the checkout: beside the package, or at or above this folder."""
-    roots = [Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents]
-    places = [root / "book" / "results" / f"{name}.py" for root in roots]
-    for place in places:
+    for root in (Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents):
+        place = root / "book" / "results" / f"{name}.py"
         if place.exists():
             return place
     raise ValueError(f"`name` must be a script in book/results. Received: name={name!r}")

@@ -60,9 +60,7 @@ def _body(path):
 def _used(modules, names):
     """The statements of each module that bind one of `names`, or a name that those speak of."""
     used = {module: [] for module in modules}
-    spoken = dict.fromkeys(
-        modules, frozenset()
-    )  # names that the used statements of a module speak of
+    spoken = dict.fromkeys(modules, frozenset())  # names that its used statements speak of
     grown = True
     while grown:
         grown = False
@@ -77,9 +75,7 @@ def _used(modules, names):
                     spoken[module] |= _names(part)
                     names = names | _names(part)
                     grown = True
-    return {
-        module: [part for part in body if part in used[module]] for module, body in modules.items()
-    }
+    return {name: [part for part in body if part in used[name]] for name, body in modules.items()}
 
 
 def _bound(part):

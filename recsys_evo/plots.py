@@ -28,59 +28,30 @@ def style():
 
     A figure 7 inches wide fills the page's 700 pixels, and its text is then 14 pixels high.
     """
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7, 3.4),
-            "figure.dpi": 144,
-            "savefig.dpi": 144,
-            "figure.facecolor": "none",
-            "axes.facecolor": "none",
-            "savefig.facecolor": "none",
-            "legend.frameon": False,
-            "figure.constrained_layout.use": True,
-            "font.size": 10,
-            "axes.titlesize": 10,
-            "axes.titlelocation": "left",
-            "axes.labelsize": 10,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
-            "legend.fontsize": 9,
-            **{
-                key: GREY
-                for key in (
-                    "text.color",
-                    "axes.labelcolor",
-                    "axes.titlecolor",
-                    "axes.edgecolor",
-                    "xtick.color",
-                    "ytick.color",
-                    "grid.color",
-                )
-            },
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.alpha": 0.25,
-            "grid.linewidth": 0.8,
-            "lines.linewidth": 2,
-            "lines.markersize": 5,
-            "axes.prop_cycle": cycler(color=PALETTE, linestyle=_DASHES, marker=_MARKERS)
-            + cycler(markevery=[0.08] * len(PALETTE)),
-            "image.cmap": "cividis",
-            "image.interpolation": "nearest",
-        }
-    )
+    looks = cycler(color=PALETTE, linestyle=_DASHES, marker=_MARKERS)
+    looks += cycler(markevery=[0.08] * len(PALETTE))
+    plt.rc("figure", figsize=(7, 3.4), dpi=144, facecolor="none")
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("savefig", dpi=144, facecolor="none")
+    plt.rc("font", size=10)
+    plt.rc("text", color=GREY)
+    plt.rc("legend", frameon=False, fontsize=9)
+    plt.rc("axes", facecolor="none", edgecolor=GREY, prop_cycle=looks, grid=True, axisbelow=True)
+    plt.rc("axes", titlecolor=GREY, titlesize=10, titlelocation="left")
+    plt.rc("axes", labelcolor=GREY, labelsize=10)
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc(("xtick", "ytick"), color=GREY, labelsize=9)
+    plt.rc("grid", color=GREY, alpha=0.25, linewidth=0.8)
+    plt.rc("lines", linewidth=2, markersize=5)
+    plt.rc("image", cmap="cividis", interpolation="nearest")
+
+
+CHANNELS = ("clicks", "dwell, seconds", "amount")  # titles of an image's panels
+AGE = "days before the forecast"
 
 
 def behaviour_image(
-    image,
-    axes=None,
-    *,
-    names=None,
-    titles=("clicks", "dwell, seconds", "amount"),
-    xlabel="days before the forecast",
-    ylabel="category",
+    image, axes=None, *, names=None, titles=CHANNELS, xlabel=AGE, ylabel="category"
 ):
     """Draw one user's behaviour image, a panel a channel; time runs to the right.
 
@@ -107,19 +78,16 @@ def behaviour_image(
     days, categories, _ = image.shape
     if axes is None:
         axes = plt.subplots(1, len(titles), figsize=(7, 3.3), sharey=True)[1]
-    for channel, (ax, title) in enumerate(zip(axes, titles, strict=True)):
-        values = image[:, :, channel]
+    edges = (days + 0.5, 0.5, categories - 0.5, -0.5)
+    for values, ax, title in zip(image.T, axes, titles, strict=True):
         norm = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(values.max(), 1))
-        drawn = ax.imshow(
-            values.T, norm=norm, aspect="auto", extent=(days + 0.5, 0.5, categories - 0.5, -0.5)
-        )
+        drawn = ax.imshow(values, norm=norm, aspect="auto", extent=edges)
         ax.set(title=title)
         ax.grid(False)
         bar = ax.figure.colorbar(drawn, ax=ax, orientation="horizontal", aspect=14, pad=0.02)
         bar.set_ticks(_round_steps(norm.vmax))
         bar.outline.set_visible(False)
-    middle = axes[len(axes) // 2]
-    middle.set_xlabel(xlabel)
+    axes[len(axes) // 2].set_xlabel(xlabel)
     axes[0].set_ylabel(ylabel)
     if names is not None:
         rows = _busiest_apart(image[:, :, 0].sum(axis=0), apart=max(1, categories // 12))
@@ -156,11 +124,8 @@ def interval_bars(labels, points, lows, highs, *, references=None, xlabel="", de
     rows = np.arange(len(labels))
     ax.hlines(rows, lows, highs, color=PALETTE[0], linewidth=2.5)
     ax.plot(points, rows, "o", color=PALETTE[0], markersize=7, markevery=1)
-    ax.set_yticks(rows, labels)
-    ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.set_xlabel(xlabel)
-    ax.grid(False, axis="y")
-    ax.tick_params(axis="y", length=0)
+    ax.set(ylim=(len(labels) - 0.5, -0.5), xlabel=xlabel)
+    _name_rows(ax, labels)
     ax.spines["left"].set_visible(False)
     beside = ax.get_yaxis_transform()  # x in parts of the axes, y in rows
     for row, point in enumerate(points):
@@ -189,17 +154,10 @@ HARMS = {
     "rows without a user": "events without a user",
     "copies": "copies of other events",
 }
+BETTER = ("%, more is better", "%, less is better")
 
 
-def quality(
-    reports,
-    axes=None,
-    *,
-    helps=HELPS,
-    harms=HARMS,
-    xlabels=("%, more is better", "%, less is better"),
-    unknown="unknown",
-):
+def quality(reports, axes=None, *, helps=HELPS, harms=HARMS, xlabels=BETTER, unknown="unknown"):
     """Draw how far logs can be trusted, a panel a measure and a row a log.
 
     What helps is above, with discs; what harms is below, with squares. Chapter 03 uses it.
@@ -237,17 +195,20 @@ def quality(
                 at = (np.nan_to_num(share), row)
                 ax.annotate(words, at, (7, 0), textcoords="offset points", va="center", fontsize=9)
             ax.set(title=title, xlim=(0, 125), ylim=(len(rows) - 0.5, -0.5), xticks=(0, 50, 100))
-            ax.set_yticks(rows, list(reports))
-            ax.grid(False, axis="y")
-            ax.tick_params(axis="y", length=0, pad=7)
+            _name_rows(ax, list(reports), pad=7)
         line[len(line) // 2].set_xlabel(xlabels[number])
     return axes
 
 
+def _name_rows(ax, names, **look):
+    ax.set_yticks(range(len(names)), names)
+    ax.grid(False, axis="y")
+    ax.tick_params(axis="y", length=0, **look)
+
+
 def _round_steps(top):
     """0 and up to three round numbers of about equal distance in log(1 + value)."""
-    steps = [10.0**e * m for e in range(-1, 9) for m in (1, 2, 5)]
-    steps = [step for step in steps if 1 <= step <= top]
+    steps = [step for e in range(9) for m in (1, 2, 5) if (step := 10.0**e * m) <= top]
     return [0, *steps[:: -max(1, len(steps) // 3)][:3][::-1]]
 
 

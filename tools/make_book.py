@@ -42,8 +42,9 @@ def fingerprint(root: Path) -> str:
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
 
-    read = [root / "requirements.lock", *(root / "recsys_evo").rglob("*.py")]
-    read += (root / "recsys_evo").rglob("*.toml")
+    read = [root / "requirements.lock"]
+    kinds = (".py", ".toml", ".csv")
+    read += (p for p in (root / "recsys_evo").rglob("*") if p.suffix in kinds)
     read += (path for path in (root / "book" / "results").rglob("*") if path.is_file())
     for path in sorted(read):
         digest.update(str(path.relative_to(root)).encode())

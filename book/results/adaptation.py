@@ -32,15 +32,16 @@ from recsys_evo.models.transformer import Transformer
 from recsys_evo.prepare.images import category_order
 
 MODULES = [
+    "recsys_evo.collect.ceiling",
     "recsys_evo.collect.laws",
     "recsys_evo.collect.world",
-    "recsys_evo.collect.ceiling",
-    "recsys_evo.prepare.images",
-    "recsys_evo.prepare.splits",
     "recsys_evo.models.classifiers",
     "recsys_evo.models.cnn",
     "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
     "recsys_evo.models.transformer",
+    "recsys_evo.prepare.images",
+    "recsys_evo.prepare.splits",
 ]
 SEEDS = [0, 1, 2]
 

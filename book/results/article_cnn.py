@@ -26,6 +26,7 @@ MODULES = [
     "recsys_evo.evaluate.forecasts",
     "recsys_evo.models.classifiers",
     "recsys_evo.models.cnn",
+    "recsys_evo.models.networks",
     "recsys_evo.prepare.hand",
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",

@@ -35,12 +35,13 @@ MODULES = [
     "recsys_evo.collect.events",
     "recsys_evo.collect.frames",
     "recsys_evo.collect.sources.beauty",
-    "recsys_evo.prepare.splits",
-    "recsys_evo.models.baselines",
-    "recsys_evo.models.hurdle",
-    "recsys_evo.models.transformer",
     "recsys_evo.evaluate.forecasts",
     "recsys_evo.evaluate.ranking",
+    "recsys_evo.models.baselines",
+    "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
+    "recsys_evo.models.transformer",
+    "recsys_evo.prepare.splits",
 ]
 SEEDS = [0]
 

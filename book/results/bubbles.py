@@ -20,6 +20,7 @@ MODULES = [
     "recsys_evo.collect.world",
     "recsys_evo.evaluate.society",
     "recsys_evo.models.baselines",
+    "recsys_evo.prepare.splits",
     "recsys_evo.recommend.loop",
     "recsys_evo.recommend.policies",
 ]

@@ -19,12 +19,13 @@ from recsys_evo.prepare.hand import FEATURES, recency_frequency_money
 from recsys_evo.prepare.splits import buys, touches
 
 MODULES = [
+    "recsys_evo.collect.ceiling",
     "recsys_evo.collect.laws",
     "recsys_evo.collect.world",
-    "recsys_evo.collect.ceiling",
-    "recsys_evo.prepare.hand",
-    "recsys_evo.prepare.splits",
     "recsys_evo.evaluate.forecasts",
+    "recsys_evo.prepare.hand",
+    "recsys_evo.prepare.images",
+    "recsys_evo.prepare.splits",
 ]
 SEEDS = [0, 1, 2, 3, 4]
 

@@ -20,12 +20,13 @@ from recsys_evo.prepare.splits import buys, touches
 MODULES = [
     "recsys_evo.collect.laws",
     "recsys_evo.collect.world",
+    "recsys_evo.evaluate.forecasts",
+    "recsys_evo.models.classifiers",
+    "recsys_evo.models.cnn",
+    "recsys_evo.models.networks",
     "recsys_evo.prepare.hand",
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
-    "recsys_evo.models.classifiers",
-    "recsys_evo.models.cnn",
-    "recsys_evo.evaluate.forecasts",
 ]
 SEEDS = [0, 1, 2]
 

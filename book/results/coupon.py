@@ -23,6 +23,8 @@ MODULES = [
     "recsys_evo.collect.laws",
     "recsys_evo.collect.world",
     "recsys_evo.models.weeks",
+    "recsys_evo.prepare.hand",
+    "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
 ]
 SEEDS = [0, 1, 2, 3, 4, 5]  # worlds

@@ -22,6 +22,7 @@ MODULES = [
     "recsys_evo.evaluate.ranking",
     "recsys_evo.evaluate.society",
     "recsys_evo.models.baselines",
+    "recsys_evo.prepare.splits",
     "recsys_evo.recommend.bandits",
     "recsys_evo.recommend.loop",
     "recsys_evo.recommend.phenomena",

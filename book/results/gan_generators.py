@@ -32,17 +32,19 @@ from recsys_evo.models.weeks import (
 )
 
 MODULES = [
-    "recsys_evo.collect.laws",
-    "recsys_evo.collect.world",
     "recsys_evo.collect.ceiling",
     "recsys_evo.collect.continuation",
+    "recsys_evo.collect.laws",
+    "recsys_evo.collect.world",
+    "recsys_evo.evaluate.forecasts",
+    "recsys_evo.evaluate.samples",
+    "recsys_evo.models.gan",
+    "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
+    "recsys_evo.models.weeks",
+    "recsys_evo.prepare.hand",
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
-    "recsys_evo.evaluate.samples",
-    "recsys_evo.evaluate.forecasts",
-    "recsys_evo.models.weeks",
-    "recsys_evo.models.hurdle",
-    "recsys_evo.models.gan",
 ]
 SEEDS = [0, 1, 2, 3, 4]
 

@@ -21,6 +21,7 @@ MODULES = [
     "recsys_evo.collect.laws",
     "recsys_evo.collect.world",
     "recsys_evo.evaluate.impulse",
+    "recsys_evo.prepare.splits",
     "recsys_evo.recommend.loop",
     "recsys_evo.recommend.policies",
 ]

@@ -33,6 +33,7 @@ MODULES = [
     "recsys_evo.evaluate.ranking",
     "recsys_evo.models.classifiers",
     "recsys_evo.models.cnn",
+    "recsys_evo.models.networks",
     "recsys_evo.prepare.hand",
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",

@@ -21,6 +21,7 @@ MODULES = [
     "recsys_evo.collect.laws",
     "recsys_evo.collect.world",
     "recsys_evo.prepare.drift",
+    "recsys_evo.prepare.splits",
 ]
 # fmt: off
 SEEDS = [

@@ -17,6 +17,7 @@ MODULES = [
     "recsys_evo.collect.world",
     "recsys_evo.evaluate.ranking",
     "recsys_evo.models.baselines",
+    "recsys_evo.prepare.splits",
     "recsys_evo.recommend.loop",
     "recsys_evo.recommend.policies",
 ]

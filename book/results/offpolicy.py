@@ -27,6 +27,7 @@ MODULES = [
     "recsys_evo.collect.world",
     "recsys_evo.evaluate.forecasts",
     "recsys_evo.models.baselines",
+    "recsys_evo.prepare.splits",
     "recsys_evo.recommend.bandits",
     "recsys_evo.recommend.loop",
     "recsys_evo.recommend.offpolicy",

@@ -30,15 +30,16 @@ from recsys_evo.prepare.images import (
 from recsys_evo.prepare.splits import within
 
 MODULES = [
+    "recsys_evo.collect.ceiling",
     "recsys_evo.collect.laws",
     "recsys_evo.collect.world",
-    "recsys_evo.collect.ceiling",
+    "recsys_evo.models.gan",
+    "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
+    "recsys_evo.models.weeks",
     "recsys_evo.prepare.hand",
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
-    "recsys_evo.models.weeks",
-    "recsys_evo.models.hurdle",
-    "recsys_evo.models.gan",
 ]
 SEEDS = [0, 1, 2, 3, 4]
 

@@ -25,13 +25,14 @@ MODULES = [
     "recsys_evo.collect.events",
     "recsys_evo.collect.frames",
     "recsys_evo.collect.sources.retail",
+    "recsys_evo.evaluate.forecasts",
+    "recsys_evo.evaluate.ranking",
+    "recsys_evo.models.classifiers",
+    "recsys_evo.models.cnn",
+    "recsys_evo.models.networks",
     "recsys_evo.prepare.hand",
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
-    "recsys_evo.models.classifiers",
-    "recsys_evo.models.cnn",
-    "recsys_evo.evaluate.forecasts",
-    "recsys_evo.evaluate.ranking",
 ]
 SEEDS = [0, 1, 2]  # of the network and of the bootstrap
 

@@ -43,13 +43,14 @@ MODULES = [
     "recsys_evo.collect.events",
     "recsys_evo.collect.frames",
     "recsys_evo.collect.sources.movielens",
-    "recsys_evo.prepare.splits",
+    "recsys_evo.evaluate.forecasts",
+    "recsys_evo.evaluate.ranking",
     "recsys_evo.models.baselines",
     "recsys_evo.models.caser",
     "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
     "recsys_evo.models.transformer",
-    "recsys_evo.evaluate.forecasts",
-    "recsys_evo.evaluate.ranking",
+    "recsys_evo.prepare.splits",
 ]
 SEEDS = [0, 1, 2, 3, 4]  # of models, shuffles, draws and bootstrap
 NETWORK_SEEDS = 2  # so many learn from the other two orders as well

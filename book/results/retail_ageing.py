@@ -17,6 +17,7 @@ MODULES = [
     "recsys_evo.collect.sources.cards",
     "recsys_evo.collect.sources.retail",
     "recsys_evo.prepare.hand",
+    "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
 ]
 SEEDS = [0]  # nothing is drawn

@@ -15,6 +15,7 @@ MODULES = [
     "recsys_evo.collect.sources.cards",
     "recsys_evo.collect.sources.retail",
     "recsys_evo.prepare.hand",
+    "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
 ]
 SEEDS = [0]  # of the nulls

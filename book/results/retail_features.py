@@ -30,12 +30,13 @@ MODULES = [
     "recsys_evo.collect.events",
     "recsys_evo.collect.frames",
     "recsys_evo.collect.laws",
-    "recsys_evo.collect.world",
     "recsys_evo.collect.sources.retail",
+    "recsys_evo.collect.world",
+    "recsys_evo.evaluate.forecasts",
     "recsys_evo.prepare.drift",
     "recsys_evo.prepare.hand",
+    "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
-    "recsys_evo.evaluate.forecasts",
 ]
 SEEDS = [0]  # of the halves, the bootstrap and the nulls
 

@@ -24,6 +24,7 @@ MODULES = [
     "recsys_evo.evaluate.forecasts",
     "recsys_evo.evaluate.ranking",
     "recsys_evo.models.baselines",
+    "recsys_evo.prepare.splits",
 ]
 SEEDS = [0, 1, 2]  # of the coin and of the customers who are asked
 

@@ -33,12 +33,14 @@ MODULES = [
     "recsys_evo.collect.events",
     "recsys_evo.collect.frames",
     "recsys_evo.collect.sources.retail",
+    "recsys_evo.evaluate.forecasts",
+    "recsys_evo.evaluate.samples",
+    "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
+    "recsys_evo.models.weeks",
+    "recsys_evo.prepare.hand",
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
-    "recsys_evo.evaluate.samples",
-    "recsys_evo.evaluate.forecasts",
-    "recsys_evo.models.weeks",
-    "recsys_evo.models.hurdle",
 ]
 SEEDS = [0, 1, 2]  # of the networks, the draws and the bootstrap
 

@@ -26,7 +26,9 @@ MODULES = [
     "recsys_evo.collect.world",
     "recsys_evo.evaluate.forecasts",
     "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
     "recsys_evo.models.transformer",
+    "recsys_evo.prepare.splits",
 ]
 SEEDS = [0, 1, 2]
 

@@ -49,7 +49,9 @@ MODULES = [
     "recsys_evo.models.baselines",
     "recsys_evo.models.gan",
     "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
     "recsys_evo.models.transformer",
+    "recsys_evo.prepare.splits",
     "recsys_evo.recommend.loop",
     "recsys_evo.recommend.policies",
 ]

@@ -21,6 +21,11 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    @classmethod
+    def around(cls, point, reach):
+        """The Interval that reaches as far to either side."""
+        return cls(float(point), float(point - reach), float(point + reach))
+
 
 def auc(truth, score, weight=None):
     """Return the chance that a positive row scores above a negative one; a tie counts one half.
@@ -37,10 +42,7 @@ def auc(truth, score, weight=None):
     without positive or without negative weight, where no AUC exists.
     """
     pairs = _Pairs(truth, score)
-    weight = np.ones(pairs.n_rows) if weight is None else _column("weight", weight, pairs.n_rows)
-    if not (weight >= 0).all():
-        raise ValueError(f"`weight` must not be negative. Received: {weight.min()}")
-    value = pairs.auc(weight)
+    value = pairs.auc(_weights(weight, pairs.n_rows))
     if np.isnan(value):
         raise ValueError("`weight` must leave a positive and a negative row. Received: none left")
     return value
@@ -175,17 +177,11 @@ def bootstrap(measure, *columns, user, rng, n=1000, level=0.95):
     n_rows = np.size(user)
     user = _column("user", user, n_rows)
     columns = [_column(f"columns[{k}]", column, n_rows) for k, column in enumerate(columns)]
-    names, user = np.unique(user, return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"`user` must hold two users or more. Received: {len(names)}")
+    drawn = _drawn(user, n, rng)
     point = measure(*columns, weight=np.ones(n_rows))
     if np.isnan(point):
         raise ValueError("`measure` must be defined on all rows together. Received: nan")
-    draws = np.empty(n)
-    for k in range(n):
-        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        draws[k] = measure(*columns, weight=times.astype(float)[user])
-    return _percentiles(point, draws, level)
+    return _percentiles(point, [measure(*columns, weight=times) for times in drawn], level)
 
 
 def bootstrap_auc(truth, score, user, *, rng, n=1000, level=0.95, against=None):
@@ -214,20 +210,13 @@ def bootstrap_auc(truth, score, user, *, rng, n=1000, level=0.95, against=None):
     ValueError as for `auc`, and for fewer than two users.
     """
     models = [_Pairs(truth, score)] + ([] if against is None else [_Pairs(truth, against)])
-    user = _column("user", user, models[0].n_rows)
-    names, user = np.unique(user, return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"`user` must hold two users or more. Received: {len(names)}")
-    point = np.array([model.auc(np.ones(model.n_rows)) for model in models])
-    draws = np.empty((n, len(models)))
-    for draw in draws:
-        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        weight = times.astype(float)[user]
-        draw[:] = [model.auc(weight) for model in models]
-    result = _percentiles(point[0], draws[:, 0], level)
+    drawn = _drawn(_column("user", user, models[0].n_rows), n, rng)
+    points = [model.auc(np.ones(model.n_rows)) for model in models]
+    draws = np.array([[model.auc(times) for model in models] for times in drawn])
+    result = _percentiles(points[0], draws[:, 0], level)
     if against is None:
         return result
-    return result, _percentiles(point[0] - point[1], draws[:, 0] - draws[:, 1], level)
+    return result, _percentiles(points[0] - points[1], draws[:, 0] - draws[:, 1], level)
 
 
 def interval(values, level=0.95):
@@ -241,8 +230,7 @@ def interval(values, level=0.95):
             f"`values` must be two or more finite numbers. Received: values={values.tolist()}"
         )
     half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values))
-    mean = values.mean()
-    return Interval(float(mean), float(mean - half), float(mean + half))
+    return Interval.around(values.mean(), half)
 
 
 class _Pairs:
@@ -298,6 +286,16 @@ def _weights(weight, n_rows):
     if not (weight >= 0).all():
         raise ValueError(f"`weight` must not be negative. Received: {weight.min()}")
     return weight
+
+
+def _drawn(user, n, rng):
+    """How often each row counts (rows,), in each of `n` draws of whole users with replacement."""
+    names, user = np.unique(user, return_inverse=True)
+    n_users = len(names)
+    if n_users < 2:
+        raise ValueError(f"`user` must hold two users or more. Received: {n_users}")
+    draws = (rng.integers(n_users, size=n_users) for _ in range(n))
+    return (np.bincount(draw, minlength=n_users).astype(float)[user] for draw in draws)
 
 
 def _percentiles(point, draws, level):

@@ -31,6 +31,7 @@ from scipy.stats import chi2
 
 from recsys_evo.collect.events import IMPRESSION
 from recsys_evo.evaluate.forecasts import Interval
+from recsys_evo.prepare.splits import acts, counted, side_column, summing
 
 
 class Response(NamedTuple):
@@ -88,10 +89,8 @@ def response(log, lags, *, cause="chance", level=0.95):
             luck = days.chance[at]
         else:
             luck = taken - mean[at[0], at[2]] * days.came[at[:2]]
-        moment, slope = (
-            np.bincount(user[rows], visits[rows] * luck * x, minlength=log.n_users)
-            for x in (1, taken)
-        )
+        luck = visits[rows] * luck
+        moment, slope = (np.bincount(at[1], luck * x, log.n_users) for x in (1, taken))
         if slope.sum() > 0:
             effect[place] = moment.sum() / slope.sum()
             spread = np.sqrt(((moment - effect[place] * slope) ** 2).sum()) / slope.sum()
@@ -152,7 +151,7 @@ def mechanisms(log, *, level=0.95):
     found = model.fit(model.fit(_START))  # the second time with the moments' right weights
     weight, moment, slope = model.at(found)
     reach = _normal(level) * np.sqrt(np.diag(np.linalg.pinv(slope.T @ weight @ slope)))
-    parts = [Interval(*map(float, ends)) for ends in zip(found, found - reach, found + reach)]
+    parts = [Interval.around(*ends) for ends in zip(found, reach)]
     for strength, shape in ((0, (1, 2)), (3, (4,))):
         if parts[strength].low <= 0 <= parts[strength].high:
             for place in shape:
@@ -230,41 +229,35 @@ def contagion(log, *, cause="chance", strangers=None, level=0.95):
         slope -= (once**2 / np.maximum(expected, 1e-9)).sum(dtype=float)
     scale = np.sqrt(twice / expected.sum(dtype=float)) / slope
     point, reach = moment.sum() * scale, _normal(level) * np.sqrt((moment**2).sum()) * scale
-    return Interval(float(point), float(point - reach), float(point + reach))
+    return Interval.around(point, reach)
 
 
 class _Days:
     """A log, dense: `shown`, `clicked`, `own` counts and `chance` (days, users, categories)."""
 
     def __init__(self, log, chance=True):
-        events, kind = log.events, log.events["action"].cat.codes.to_numpy()
-        if not (kind == IMPRESSION).any():
+        shown = (log.events["action"].cat.codes == IMPRESSION).to_numpy()
+        if not shown.any():
             raise ValueError("`log` must hold impressions. Received: none")
-        day = (events["time"].to_numpy().astype("M8[D]") - log.start).astype(int)
-        user, category = events["user"].to_numpy(), events["category"].to_numpy()
-        shape = (day.max() + 1, log.n_users, log.n_categories)
+        shape = ((log.end - log.start).astype(int), log.n_users, log.n_categories)
         click = log.touch & ~log.purchase
-        masks = (kind == IMPRESSION, click, click & (events["slate"] < 0).to_numpy())
-        counts = []
-        for mask in masks:
-            mask &= user >= 0
-            counts.append(np.zeros(shape, np.uint16))
-            np.add.at(counts[-1], (day[mask], user[mask], category[mask]), 1)
-        self.shown, self.clicked, self.own = counts
+        own = click & (log.events["slate"] < 0).to_numpy()
+        self.shown, self.clicked, self.own = np.zeros((3, *shape), np.uint16)
+        # What was shown comes last: its cells and propensities are wanted below.
+        for counts, rows in ((self.own, own), (self.clicked, click), (self.shown, shown)):
+            day, *at, propensity = acts(log, rows, "day", "user", "category", "propensity")
+            at = ((day - log.start).astype(int), *at)
+            np.add.at(counts, at, 1)
         slots = self.shown.sum(2)  # (days, users)
         self.came = slots > 0
         if not chance:
             return
-        mask = masks[0]
-        at = day[mask], user[mask], category[mask]
-        propensity = events["propensity"].to_numpy()[mask]
         if not (propensity > 0).all():
             raise ValueError("`log` must hold the propensity of each impression. Received: NaN")
         offers = _offers(log, shape[0])
         self.chance = np.zeros(shape, np.float32)
-        np.add.at(
-            self.chance, at, 1 / (slots[at[:2]] * np.maximum(offers[at[0], at[2]], 1) * propensity)
-        )
+        offered = np.maximum(offers[at[0], at[2]], 1)
+        np.add.at(self.chance, at, 1 / (slots[at[:2]] * offered * propensity))
         expected = self.came[:, :, None] & (offers > 0)[:, None]
         mean = self.chance.sum(dtype=float) / expected.sum()
         if abs(mean - 1) > 0.05:
@@ -282,16 +275,12 @@ class _Days:
 
 def _offers(log, n_days):
     """Items on offer (days, categories)."""
-    if "category" not in log.items:
-        raise ValueError(
-            f"`log.items` must have a column 'category'. Received: {list(log.items.columns)}"
-        )
+    category = side_column(log, "items", "category")
     born = np.zeros(log.n_items, int)
     if "born" in log.items:
         born = (log.items["born"].to_numpy().astype("M8[D]") - log.start).astype(int)
-    new = np.zeros((n_days, log.n_categories), int)
     known = born < n_days
-    np.add.at(new, (np.maximum(born, 0)[known], log.items["category"].to_numpy()[known]), 1)
+    new = counted((n_days, log.n_categories), np.maximum(born, 0)[known], category[known])
     return new.cumsum(0)
 
 
@@ -374,27 +363,16 @@ class _Visits:
              done, tired * done_slope]
         )  # fmt: skip
         each = self.chance * left[:, None]
-        by_user = sparse.csr_array(
-            (np.ones(len(left)), (self.user, np.arange(len(left)))), (self.n_users, len(left))
-        )
-        return by_user @ each, each.T @ slope.T
+        return summing(self.user, self.n_users) @ each, each.T @ slope.T
 
 
 def _friends(log, strangers):
     """Weights (users, users): each user's friends, or a stranger's, count 1 together."""
-    if "friends" not in log.users:
-        raise ValueError(
-            f"`log.users` must have a column 'friends'. Received: {list(log.users.columns)}"
-        )
-    friends = log.users["friends"].to_numpy()
+    friends = side_column(log, "users", "friends")
     number = np.array([len(f) for f in friends])
-    row, weight = (
-        np.repeat(np.arange(len(friends)), number),
-        np.repeat(1 / np.maximum(number, 1), number),
-    )
-    hears = sparse.csr_array(
-        (weight.astype(np.float32), (row, np.concatenate(friends).astype(int))), (log.n_users,) * 2
-    )
+    weight = np.repeat(1 / np.maximum(number, 1), number).astype(np.float32)
+    pairs = np.repeat(np.arange(len(friends)), number), np.concatenate(friends).astype(int)
+    hears = sparse.csr_array((weight, pairs), (log.n_users,) * 2)
     if strangers is None:
         return hears
     _, circle = sparse.csgraph.connected_components(hears, directed=False)
@@ -413,8 +391,7 @@ def _likeness(own):
     both, apart = even.T @ odd, np.outer(even.sum(0), odd.sum(0)) / len(even)
     like = np.log((both + both.T + 2) / (apart + apart.T + 2))
     like -= like.mean(0)
-    like -= like.mean(1)[:, None]
-    return like.astype(np.float32)
+    return (like - like.mean(1)[:, None]).astype(np.float32)
 
 
 def _normal(level):

@@ -12,7 +12,8 @@ import numpy as np
 
 from recsys_evo.evaluate.forecasts import Interval
 from recsys_evo.evaluate.impulse import _normal
-from recsys_evo.evaluate.recovery import _came, _days, _own_visits
+from recsys_evo.evaluate.recovery import _came, _own_visits
+from recsys_evo.prepare.splits import acts
 
 
 class Replenishment(NamedTuple):
@@ -44,16 +45,14 @@ def replenishment(log, *, least=20, level=0.95):
     -------
     Replenishment. Without any category to judge it has no rows, and Intervals of NaN.
     """
-    bought = log.purchase & (log.events["user"].to_numpy() >= 0)
-    day = _days(log)[bought]
-    key = log.events["user"].to_numpy()[bought].astype(np.int64) * log.n_categories
-    key += log.events["category"].to_numpy()[bought]
+    user, category, day = acts(log, log.purchase, "user", "category", "day")
+    key = user * log.n_categories + category
     order = np.lexsort((day, key))
-    key, day = key[order], day[order]
+    key, day = key[order], day[order].astype(int)
     new = np.append(True, (np.diff(key) != 0) | (np.diff(day) >= 5))[: len(key)]
     key, day = key[new], day[new]
     gap = np.append(np.where(np.diff(key) == 0, np.diff(day), np.inf), np.inf)[: len(key)]
-    left, category = _days(log).max() - day, key % log.n_categories
+    left, category = log.end.astype(int) - 1 - day, key % log.n_categories
     rows, followed, parts = [], [], []
     reach = _normal(level)
     for code in range(log.n_categories):
@@ -88,7 +87,7 @@ def replenishment(log, *, least=20, level=0.95):
     return Replenishment(
         rows[:, 0].astype(int),
         rows[:, 1:],
-        Interval(float(share), float(share - far), float(share + far)),
+        Interval.around(share, far),
         Interval(*ends.tolist()),
     )
 
@@ -127,10 +126,9 @@ def lead(log, lags, *, level=0.95):
     shape = came.shape[1], log.n_users, log.n_categories
     own = np.zeros(shape, np.uint16)
     np.add.at(own, (day, user, category), 1)
-    bought = log.purchase & (log.events["user"].to_numpy() >= 0)
-    who, what = (log.events[name].to_numpy()[bought] for name in ("user", "category"))
-    cells = np.unique(np.stack([_days(log)[bought], who, what]), axis=1)
-    when, who, what = cells
+    who, what, day = acts(log, log.purchase, "user", "category", "day")
+    cells = np.stack([(day - log.start).astype(int), who, what])
+    when, who, what = np.unique(cells, axis=1)
     far = np.ones(shape, bool)
     for lag in range(-20, 21):
         inside = (when + lag >= 0) & (when + lag < shape[0])

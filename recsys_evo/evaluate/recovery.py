@@ -1,24 +1,24 @@
-"""When tastes moved, recovered from the log alone: the cycle of the week, and life events.
+"""When appeals move, recovered from the log alone: the cycle of the week.
 
     seasonality     own visits by category and day   ──▶  amplitude and phase of a cycle
-    life_events     a user's early and late visits   ──▶  events a day; for each user whether, when
 
 `prepare.drift` finds the half-life of drift; `evaluate.needs`, what comes back and when;
 `evaluate.impulse`, what exposure, clicks and friends do, for which it needs chance in the log. Here
-no chance is needed: time is nobody's choice. Both look at *own visits*, the clicks outside slates,
-and their intervals draw whole users. Chapter 10 uses them.
+no chance is needed: time is nobody's choice. It looks at *own visits*, the clicks outside slates,
+and its interval draws whole users. Chapter 10 uses it; how life events are found is in its stored
+result `recovery`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import minimize
 from scipy.special import i0e, i1e
 
 from recsys_evo.evaluate.forecasts import Interval
 from recsys_evo.evaluate.impulse import _normal
-from recsys_evo.prepare.splits import positive
+from recsys_evo.prepare.drift import redrawn
+from recsys_evo.prepare.splits import acts, counted, positive
 
 
 class Cycle(NamedTuple):
@@ -71,12 +71,12 @@ def seasonality(log, *, days=7, rng, n=200, level=0.95):
     turn = np.exp(2j * np.pi * day / days)
 
     def by_user(weight):
-        return np.bincount(user * shape[1] + category, weight, np.prod(shape)).reshape(shape)
+        return counted(shape, user, category, weight=weight)
 
     weight = 1 / came[day]
     visits = by_user(weight)
     sums = by_user(weight * turn.real) + 1j * by_user(weight * turn.imag)
-    times = _draws(log.n_users, n, rng)
+    times = redrawn(log.n_users, n, rng)
     rates = _von_mises(times @ sums / (times @ visits))
     # A visit at the peak meets more company than the mean day holds: weigh that away.
     calm = weight * np.exp(-(rates[0][category] * turn.conj()).real)
@@ -90,103 +90,15 @@ def seasonality(log, *, days=7, rng, n=200, level=0.95):
     return Cycle(Interval(*root.tolist()), np.angle(appeals[0]) * days / (2 * np.pi) % days)
 
 
-class LifeEvents(NamedTuple):
-    """What `life_events` finds: the rate, and of each user (users,) whether and when."""
-
-    rate: Interval  # events a day of a user
-    chance: np.ndarray  # that one lies between the user's first and last `window`; NaN: too few
-    day: np.ndarray  # the likeliest day of it, from the log's first; NaN likewise
-
-
-def life_events(log, *, window=30, axes=6, rng, n=100, level=0.95):
-    """Estimate how often users become other people, and who did when.
-
-    A user's *profile* is the mean position of `window` visits on the main axes of all users'
-    categories. Two profiles of one user, brought to the axes on which they agree most, are normal
-    with correlations r; but if a life event lies between, they are as those of two strangers, with
-    correlation 0. Drift makes r smaller, an event makes it vanish: a mixture tells them apart,
-
-        first and last profile of a user, `gap` days between their centres
-            ~ exp(-rate · gap) · agree(r) + (1 - exp(-rate · gap)) · strangers
-
-    by maximum likelihood. For whether and when, the profiles before and after each day are held
-    against the same two laws, by Bayes's rule, with at most one event a user.
-
-    Of one user and day, each category counts once, so that an open need is not taken for a new
-    life. An event inside a profile counts by half. The interval knows the luck of users, not the
-    error of the model: profiles are not quite normal, and where much else moves with taste or
-    little does, the rate comes out some tenths too high.
-
-    Parameters
-    ----------
-    log : Log in which users have several times `window` own visits.
-    window, axes : int, visits of a profile (category and day), and axes of it.
-    rng : numpy Generator; `n` draws of whole users give the interval of the rate.
-    level : float, share of logs whose interval is to hold the truth.
-
-    Returns
-    -------
-    LifeEvents.
-
-    Raises
-    ------
-    ValueError where fewer than 50 users have 2.5 windows of visits, and for wrong arguments.
-    """
-    user, day, place = _positions(log, positive(axes=axes))
-    window = positive(window=window)
-    total = np.vstack([np.zeros(axes), place.cumsum(0)])
-    centre = np.append(0, day.cumsum())
-
-    def profiles(start):
-        return (
-            (total[start + window] - total[start]) / window,
-            (centre[start + window] - centre[start]) / window,
-        )
-
-    first = np.searchsorted(user, np.arange(log.n_users + 1))
-    who = np.flatnonzero(np.diff(first) >= 2.5 * window)
-    if len(who) < 50:
-        raise ValueError(
-            f"`log` must have 50 users with {2.5 * window:.0f} visits or more. Received: {len(who)}"
-        )
-    (early, then), (late, now) = profiles(first[who]), profiles(first[who + 1] - window)
-    early, late = _agreement(early, late)(early, late)
-    times, start = _draws(len(who), n, rng), np.append(0.5, np.full(axes, 0.6))
-    start = _mixture(early, late, now - then, times[0], start)
-    rates = [start[0], *(_mixture(early, late, now - then, t, start)[0] for t in times[1:])]
-    rate = Interval(float(start[0]) / 100, *(_ends(np.array(rates[1:]), level) / 100).tolist())
-
-    # Each visit that is the first of its day, with a whole profile of the user before and after.
-    split = np.arange(window, len(user) - window + 1)
-    whole = user[split - window] == user[split + window - 1]
-    split = split[whole & (day[split] != day[split - 1])]
-    (before, then), (after, now) = profiles(split - window), profiles(split)
-    before, after = _agreement(before, after)(before, after)
-    middle = _middle(user[split])
-    found = _mixture(
-        before[middle], after[middle], (now - then)[middle], np.ones(len(middle)), start
-    )
-    odds = np.exp(-_agreeing(before, after, found[1:])[0])
-    odds *= rate.point * (day[split] - day[split - 1])  # a day on which nobody looked counts too
-    sums = np.bincount(user[split], odds, log.n_users)
-    chance, when = np.full((2, log.n_users), np.nan)
-    seen = np.unique(user[split])
-    chance[seen] = sums[seen] / (1 + sums[seen])
-    order = np.argsort(odds, kind="stable")
-    when[user[split[order]]] = day[split[order]]
-    return LifeEvents(rate, chance, when)
-
-
 def _days(log):
     return (log.events["time"].to_numpy().astype("M8[D]") - log.start).astype(int)
 
 
 def _own_visits(log):
     """User, day and category (rows,) of the clicks outside slates, sorted by user and day."""
-    user = log.events["user"].to_numpy()
-    rows = log.touch & ~log.purchase & (log.events["slate"].to_numpy() < 0) & (user >= 0)
-    category = log.events["category"].to_numpy()[rows]
-    return user[rows].astype(np.int64), _days(log)[rows], category.astype(np.int64)
+    rows = log.touch & ~log.purchase & (log.events["slate"].to_numpy() < 0)
+    user, day, category = acts(log, rows, "user", "day", "category")
+    return user, (day - log.start).astype(int), category
 
 
 def _came(log):
@@ -207,70 +119,11 @@ def _company(user_day, category, weight):
     """Of a visit to a category, the chance (categories, categories) of each at another turn."""
     row = np.unique(user_day, return_inverse=True)[1]
     shape = row.max() + 1, category.max() + 1
-    visits, weighed = (
-        sparse.csr_array((w, (row, category)), shape) for w in (np.ones(len(row)), weight)
-    )
+    counts = np.ones(len(row)), weight
+    visits, weighed = (sparse.csr_array((w, (row, category)), shape) for w in counts)
     number = np.bincount(category, weight)
     turns = visits.sum(1).max()
     return ((weighed.T @ visits).toarray() - np.diag(number)) / ((turns - 1) * number[:, None])
-
-
-def _positions(log, axes):
-    """User, day and position (rows, axes) of own visits, one a user, day and category."""
-    user, day, category = _own_visits(log)
-    cells = np.unique(np.stack([user, day, category]), axis=1)
-    user, day, category = cells
-    crowd = np.bincount(category, minlength=log.n_categories) / max(len(category), 1)
-    counts = np.zeros((log.n_users, log.n_categories))
-    np.add.at(counts, (user, category), 1)
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    scale = np.sqrt(np.maximum(crowd, 1e-9))
-    unlike = ((share - crowd) / scale)[counts.sum(1) > 0]
-    main = np.linalg.eigh(unlike.T @ unlike)[1][:, ::-1][:, :axes] / scale[:, None]
-    return user, day, main[category] - crowd @ main
-
-
-def _agreement(one, other):
-    """A function that turns profiles to axes of variance 1 on which pairs agree, each by itself."""
-    n = 2 * len(one)
-    whiten = np.linalg.inv(np.linalg.cholesky((one.T @ one + other.T @ other) / n)).T
-    turn = whiten @ np.linalg.eigh(whiten.T @ (one.T @ other + other.T @ one) @ whiten)[1]
-    return lambda *profiles: [profile @ turn for profile in profiles]
-
-
-def _agreeing(one, other, r):
-    """Log-likelihood ratio (rows,) of one user to two strangers, and slope (rows, axes) by `r`."""
-    rest, squares, product = 1 - r**2, one**2 + other**2, one * other
-    ratio = -np.log(rest) - (r**2 * squares - 2 * r * product) / rest
-    slope = r / rest - (r * squares - (1 + r**2) * product) / rest**2
-    return ratio.sum(1) / 2, slope
-
-
-def _mixture(one, other, gap, times, start):
-    """Events in 100 days, and the correlations, of the largest likelihood."""
-
-    def loss(p):
-        events = p[0] * gap / 100
-        ratio, slope = _agreeing(one, other, p[1:])
-        none, some = ratio - events, np.log(-np.expm1(-events))
-        both = np.logaddexp(none, some)
-        same = np.exp(none - both)  # the chance that no event lies between
-        faster = gap / 100 * ((1 - same) / np.expm1(events) - same)
-        return -(times * both).sum(), -np.append(times @ faster, times * same @ slope)
-
-    bounds = [(1e-6, 20)] + [(0, 0.98)] * one.shape[1]
-    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-
-
-def _middle(user):
-    """The middle row of each user of a sorted column."""
-    first = np.flatnonzero(np.append(True, np.diff(user) != 0))
-    return (first + np.append(first[1:], len(user)) - 1) // 2
-
-
-def _draws(users, n, rng):
-    """How often each user counts (n + 1, users): once, then in draws with replacement."""
-    return np.vstack([np.ones(users), rng.multinomial(users, np.full(users, 1 / users), n)])
 
 
 def _ends(draws, level):

@@ -27,6 +27,7 @@ from .forecasts import Interval, auc, bootstrap_auc
 
 # Early stopping would begin, unasked, at 10,000 rows. Chance plays a part past 200,000 only.
 _TREES = HistGradientBoostingClassifier(max_leaf_nodes=15, early_stopping=False, random_state=0)
+_LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 
 
 def energy_score(draws, happened):
@@ -165,7 +166,7 @@ def week_features(week):
             "`week` must be (users, days, channels), finite and not negative. "
             f"Received: shape {week.shape}"
         )
-    days = week.reshape(len(week), week.shape[1] * week.shape[2])
+    days = week.reshape(len(week), np.prod(week.shape[1:]))
     return np.log1p(np.column_stack([days, week.sum(axis=1)]))
 
 
@@ -222,10 +223,7 @@ def two_sample(real, generated, past=None, *, rng):
 
     order = rng.permutation(len(real))
     learn, judge = np.split(order, [len(order) // 2])
-    critics = {
-        "trees": clone(_TREES),
-        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
-    }
+    critics = {"trees": _TREES, "logistic": _LOGISTIC}
     rows, truth = table(judge)
     scores = {name: _answers(critic, *table(learn), rows) for name, critic in critics.items()}
     best = max(scores, key=lambda name: auc(truth, scores[name]))
@@ -276,7 +274,7 @@ def transfer(train, synthetic, test, *, model=_TREES, user=None, rng):
             raise ValueError(
                 f"`{name}` must hold rows of both outcomes. Received: {np.unique(outcome)} only"
             )
-        scores.append(_answers(clone(model), rows, outcome, features))
+        scores.append(_answers(model, rows, outcome, features))
     user = np.arange(len(truth)) if user is None else user
     real = bootstrap_auc(truth, scores[0], user, rng=rng)
     return Transfer(real, *bootstrap_auc(truth, scores[1], user, rng=rng, against=scores[0]))
@@ -285,7 +283,7 @@ def transfer(train, synthetic, test, *, model=_TREES, user=None, rng):
 def _answers(model, rows, outcome, asked):
     # One thread: two that fight for a busy core take ten times as long, and gain little at rest.
     with threadpool_limits(1):
-        return model.fit(rows, outcome).predict_proba(asked)[:, 1]
+        return clone(model).fit(rows, outcome).predict_proba(asked)[:, 1]
 
 
 def _sampled(draws, happened, ndim):

@@ -32,11 +32,10 @@ def touched(log):
     It is what `evaluate.ranking` takes as `seen` (of the past) and `relevant` (of the future).
     Chapter 08 uses it.
     """
-    user, item = _touches(log)
-    pairs = np.unique(user * log.n_items + item)
-    rows, items = np.divmod(pairs, log.n_items)
+    user, item = splits.acts(log, log.touch, "user", "item")
+    pairs = np.divmod(np.unique(user * log.n_items + item), log.n_items)
     shape = (log.n_users, log.n_items)
-    return sparse.csr_array((np.ones(len(pairs), bool), (rows, items)), shape=shape)
+    return sparse.csr_array((np.ones(len(pairs[0]), bool), pairs), shape=shape)
 
 
 class Ranker:
@@ -52,7 +51,7 @@ class Ranker:
         Impressions, returns and the unknown user are left out. Raises ValueError for a log without
         a touch of a known user.
         """
-        _, item = _touches(log)
+        (item,) = splits.acts(log, log.touch, "item")
         if not len(item):
             raise ValueError(f"`log` must hold a touch of a known user. Received: {log!r}")
         self.n_users, self.n_items = log.n_users, log.n_items
@@ -100,9 +99,8 @@ class RecentPopularity(Popularity):
         self.half_life = half_life
 
     def _fit(self, log):
-        time, rows = log.events["time"].to_numpy(), _rows(log)
-        days = (time.max() - time[rows]) / np.timedelta64(1, "D")
-        item = log.events["item"].to_numpy()[rows]
+        item, time = splits.acts(log, log.touch, "item", "time")
+        days = (log.events["time"].to_numpy().max() - time) / np.timedelta64(1, "D")
         weight = 0.5 ** (days / self.half_life)
         self.popularity = np.bincount(item, weight, minlength=log.n_items).astype(np.float32)
 
@@ -167,7 +165,7 @@ class RecentEASE(EASE):
         self.tau = tau
 
     def _history(self, log):
-        user, item = _touches(log)
+        user, item = splits.acts(log, log.touch, "user", "item")
         ago = np.bincount(user).cumsum()[user] - 1 - np.arange(len(user))
         last = ~pd.DataFrame({"user": user, "item": item}).duplicated(keep="last").to_numpy()
         faded = np.exp(-ago / self.tau).astype(np.float32)
@@ -188,6 +186,12 @@ class Factors(Ranker):
             model.fit(sparse.csr_matrix(self.touched), show_progress=False)
         self.users, self.items = model.user_factors, model.item_factors
 
+    def _options(self):
+        """What implicit's models have in common."""
+        size = {"factors": self.factors, "iterations": self.iterations}
+        rest = {"num_threads": 1, "random_state": self.seed}
+        return size | rest | {"regularization": self.regularisation}
+
     def _scores(self, users):
         return self.users[users] @ self.items.T
 
@@ -206,14 +210,7 @@ class ALS(Factors):
     def _model(self):
         from implicit.cpu.als import AlternatingLeastSquares
 
-        return AlternatingLeastSquares(
-            factors=self.factors,
-            regularization=self.regularisation,
-            alpha=self.weight,
-            iterations=self.iterations,
-            num_threads=1,
-            random_state=self.seed,
-        )
+        return AlternatingLeastSquares(alpha=self.weight, **self._options())
 
 
 class BPR(Factors):
@@ -231,14 +228,7 @@ class BPR(Factors):
     def _model(self):
         from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-        return BayesianPersonalizedRanking(
-            factors=self.factors,
-            regularization=self.regularisation,
-            learning_rate=self.rate,
-            iterations=self.iterations,
-            num_threads=1,
-            random_state=self.seed,
-        )
+        return BayesianPersonalizedRanking(learning_rate=self.rate, **self._options())
 
 
 class ContentBased(Ranker):
@@ -337,14 +327,3 @@ def _one_hot(values):
     table = sparse.csr_array(pairs, shape=(n_items, len(names)))
     table.data[:] = 1  # a word that is there twice
     return table
-
-
-def _rows(log):
-    """Rows of the log that are touches of known users."""
-    return np.flatnonzero(log.touch & (log.events["user"].to_numpy() >= 0))
-
-
-def _touches(log):
-    """User and item, int64 (touches,) each, of the touches of known users, in the log's order."""
-    rows = _rows(log)
-    return tuple(log.events[name].to_numpy()[rows].astype(np.int64) for name in ("user", "item"))

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.hurdle import build_optimizer, dense
+from recsys_evo.models.networks import Saved, Trained, a_replica, dense
 from recsys_evo.models.transformer import Histories, total_log_sum
 from recsys_evo.prepare.splits import positive, user_codes
 
@@ -23,7 +23,7 @@ LOSSES = ("bce", "softmax")
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class CaserNetwork(keras.Model):
+class CaserNetwork(Saved, keras.Model):
     """(tokens int32 (rows, length), users int32 (rows,)) → hidden (rows, 2 · width + 1).
 
     Tokens are 1 … vocabulary, and 0 where there is none. The logit of token t is row t of `table`
@@ -64,11 +64,10 @@ class CaserNetwork(keras.Model):
         self.of_token = self._vectors("of_token", vocabulary + 1, width)
         self.of_user = self._vectors("of_user", users, width)
         self.table = self._vectors("table", vocabulary + 1, 2 * width + 1)
-        self.across = []
-        for height in range(1, length + 1):
-            layer = layers.Conv1D(horizontal, height, activation="relu")
+        heights = range(1, length + 1)
+        self.across = [layers.Conv1D(horizontal, n, activation="relu") for n in heights]
+        for layer in self.across:
             layer.build((None, length, width))
-            self.across.append(layer)
         self.down = dense(length, vertical, use_bias=False)
         self.drop = layers.Dropout(dropout)
         self.join = dense(vertical * width + horizontal * length, width, "relu")
@@ -80,11 +79,6 @@ class CaserNetwork(keras.Model):
         start = keras.initializers.RandomNormal(stddev=width**-0.5)
         return self.add_weight(name=name, shape=(n, width), initializer=start)
 
-    def get_config(self):
-        names = ("vocabulary", "users", "length", "width", "horizontal", "vertical", "dropout")
-        names += ("objective", "negatives")
-        return super().get_config() | {name: getattr(self, name) for name in names}
-
     def call(self, inputs, training=False):
         tokens, users = inputs
         there = ops.cast(tokens > 0, self.compute_dtype)[..., None]
@@ -93,9 +87,8 @@ class CaserNetwork(keras.Model):
         sums = self.down(ops.transpose(picture, (0, 2, 1)))
         found.append(ops.reshape(sums, (-1, self.width * self.vertical)))
         joined = self.join(self.drop(ops.concatenate(found, axis=1), training=training))
-        return ops.concatenate(
-            [joined, ops.take(self.of_user, users, axis=0), ops.ones_like(joined[:, :1])], axis=1
-        )
+        user = ops.take(self.of_user, users, axis=0)
+        return ops.concatenate([joined, user, ops.ones_like(joined[:, :1])], axis=1)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Nats a target; Keras asks here for what it minimises."""
@@ -111,9 +104,7 @@ class CaserNetwork(keras.Model):
             wrong = ops.softplus(self.match(hidden, drawn))
             wrong = ops.sum(ops.reshape(wrong, (-1, y.shape[1], self.negatives)), axis=2)
             total = ops.sum(real * (ops.softplus(-hit) + wrong))
-        # Replicas add up their gradients.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return total / ops.cast(ops.size(y), "float32") / replicas
+        return a_replica(total / ops.cast(ops.size(y), "float32"))
 
     def match(self, hidden, tokens):
         """Logits (rows, n) of tokens (rows, n)."""
@@ -127,35 +118,23 @@ class CaserNetwork(keras.Model):
         return ops.matmul(hidden, ops.transpose(self.table[1:]))
 
 
-class Caser:
+class Caser(Trained):
     """`CaserNetwork` as a ranker; the contract is that of `models.baselines`.
 
     Parameters
     ----------
     loss : "bce" or "softmax".
     ahead : int, how many of the next items are targets of a place in a history.
-    epochs, size, rate, decay : of the training: passes, places a batch, rate of AdamW and its
-        weight decay.
-    seed : int, of Keras; verbose : 1 shows a bar.
-    options : of the network: length, width, horizontal, vertical, dropout, negatives.
+    decay : float, weight decay of AdamW.
+    options : of the training, see `Trained`, where a row is a place; of the network: length, width,
+        horizontal, vertical, dropout, negatives.
     """
 
     def __init__(
-        self,
-        *,
-        loss="bce",
-        ahead=3,
-        epochs=20,
-        size=512,
-        rate=1e-3,
-        decay=1e-2,
-        seed=0,
-        verbose=0,
-        **options,
+        self, *, loss="bce", ahead=3, epochs=20, size=512, rate=1e-3, decay=1e-2, **options
     ):
-        self.loss, self.ahead, self.options = loss, positive(ahead=ahead), options
-        self.epochs, self.size, self.rate, self.decay = epochs, size, rate, decay
-        self.seed, self.verbose = seed, verbose
+        super().__init__(epochs=epochs, size=size, rate=rate, **options)
+        self.loss, self.ahead, self.decay = loss, positive(ahead=ahead), decay
 
     def fit(self, log):
         """Train on the touches of the log's known users. ValueError for fewer than two of one."""
@@ -166,11 +145,7 @@ class Caser:
         if not len(targets):
             raise ValueError(f"`log` must have a user with two touches. Received: {log!r}")
         steps = -(-len(targets) // self.size)
-        falling = keras.optimizers.schedules.CosineDecay(self.rate, self.epochs * steps)
-        self.model.compile(keras.optimizers.AdamW(falling, weight_decay=self.decay))
-        build_optimizer(self.model)
-        options = {"batch_size": self.size, "epochs": self.epochs, "verbose": self.verbose}
-        self.history = self.model.fit(inputs, targets, **options).history
+        self._train(inputs, targets, steps=steps, decay=self.decay, batch_size=self.size)
         return self
 
     def places(self):

@@ -44,10 +44,8 @@ class PairClassifier:
     def predict(self, log, *, end, users=None):
         """Return the `Forecast` of `users` (default all) from the log before `end` alone."""
         rows = self._rows(splits.past(log, end), end, users)
-        touch, buy = (
-            model.predict_proba(rows)[:, 1].reshape(-1, self.categories)
-            for model in (self.touch, self.buy)
-        )
+        found = [model.predict_proba(rows)[:, 1] for model in (self.touch, self.buy)]
+        touch, buy = np.reshape(found, (2, -1, self.categories))
         return Forecast(touch, anything(buy))
 
     def learn_to_describe(self, past, end, users):
@@ -108,10 +106,8 @@ class Boosted(PairClassifier):
 def labels(log, *, end, ahead=HORIZON, users=None, categories=64):
     """Return what happened in the `ahead` days from `end`: touched, bought (users, categories)."""
     options = {"users": users, "categories": categories}
-    return (
-        splits.touches(log, end, ahead, **options),
-        splits.touches(log.where(log.purchase), end, ahead, **options),
-    )
+    bought = log.where(log.purchase)
+    return tuple(splits.touches(part, end, ahead, **options) for part in (log, bought))
 
 
 def anything(buy):

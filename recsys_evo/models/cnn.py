@@ -15,6 +15,7 @@ from keras import layers, ops
 
 from recsys_evo.collect.ceiling import HORIZON, Forecast
 from recsys_evo.models.classifiers import anything, labels
+from recsys_evo.models.networks import Saved, Trained
 from recsys_evo.prepare import hand, splits
 from recsys_evo.prepare.images import behaviour_images, places
 
@@ -42,7 +43,7 @@ def article_predictor(extractor):
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class Logarithm(layers.Layer):
+class Logarithm(Saved, layers.Layer):
     """log(1 + x) of clicks, dwell and amount, each divided by a typical size of it.
 
     Networks need inputs of about equal size (chapter 04); inside the model nobody can forget it.
@@ -55,12 +56,9 @@ class Logarithm(layers.Layer):
     def call(self, image):
         return ops.log1p(image) / ops.cast(self.typical, self.compute_dtype)
 
-    def get_config(self):
-        return super().get_config() | {"typical": self.typical}
-
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class PerCategory(layers.Layer):
+class PerCategory(Saved, layers.Layer):
     """A learnt vector of `units` numbers for each category, the same for all users.
 
     Returns (users, categories, units); the input lends only its number of users.
@@ -78,12 +76,9 @@ class PerCategory(layers.Layer):
         shape = (ops.shape(image)[0], self.categories, self.units)
         return ops.broadcast_to(self.table[None], shape)
 
-    def get_config(self):
-        return super().get_config() | {"categories": self.categories, "units": self.units}
-
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class Taste(layers.Layer):
+class Taste(Saved, layers.Layer):
     """The low-rank taste of an image's user: (users, categories, 1); see `hand.taste_basis`.
 
     `basis` (rank, categories), in the order of the image's categories, is not trained.
@@ -104,9 +99,6 @@ class Taste(layers.Layer):
         counts = ops.log1p(ops.sum(image[..., 0] * weight, axis=1))
         basis = ops.cast(self.basis, self.compute_dtype)
         return ops.matmul(ops.matmul(counts, ops.transpose(basis)), basis)[..., None]
-
-    def get_config(self):
-        return super().get_config() | {"rank": self.rank, "half_life": self.half_life}
 
 
 def category_cnn(*, days=64, categories=64, recent=16, reach=3, basis=None, width=32, dropout=0.1):
@@ -134,10 +126,10 @@ def category_cnn(*, days=64, categories=64, recent=16, reach=3, basis=None, widt
     image = keras.Input((days, categories, 3))
     cells = Logarithm()(image)
 
+    same = {"padding": "same", "activation": "relu"}
+
     def conv(cells, filters, size, stride=1):
-        return layers.Conv2D(filters, size, strides=(stride, 1), padding="same", activation="relu")(
-            cells
-        )
+        return layers.Conv2D(filters, size, strides=(stride, 1), **same)(cells)
 
     def a_category(cells, units):
         vector = layers.Reshape((categories, -1))(layers.Permute((2, 1, 3))(cells))
@@ -149,7 +141,7 @@ def category_cnn(*, days=64, categories=64, recent=16, reach=3, basis=None, widt
     habits = a_category(conv(cells, width // 2, (7, 1), stride=4), width)
     window = a_category(layers.Conv2D(8, (days, 1))(cells), 8)
     user = ops.mean(cells, axis=2)
-    user = layers.Conv1D(8, 7, strides=4, padding="same", activation="relu")(user)
+    user = layers.Conv1D(8, 7, strides=4, **same)(user)
     user = layers.Dense(16, activation="relu")(layers.Flatten()(user))
     views = [journeys, habits, window, layers.RepeatVector(categories)(user)]
     if basis is not None:
@@ -165,12 +157,10 @@ def category_cnn(*, days=64, categories=64, recent=16, reach=3, basis=None, widt
     views = layers.Dropout(dropout)(layers.Activation("relu")(views))
     views = layers.Dense(width, activation="relu")(views)
     seldom = keras.initializers.Constant(-2.5)  # log-odds to start from
-    chances = {
-        name: layers.Reshape((categories,), name=name, dtype="float32")(
-            layers.Dense(1, activation="sigmoid", bias_initializer=seldom, dtype="float32")(views)
-        )
-        for name in ("touch", "buy")
-    }
+    chances = {}
+    for name in ("touch", "buy"):
+        chance = layers.Dense(1, "sigmoid", bias_initializer=seldom, dtype="float32")(views)
+        chances[name] = layers.Reshape((categories,), name=name, dtype="float32")(chance)
     return keras.Model(image, chances)
 
 
@@ -200,9 +190,8 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, number):
         rows = self.rows[number * self.size : (number + 1) * self.size]
-        image = behaviour_images(
-            self.past, end=self.end, users=self.users[rows], order=self.order, threads=1
-        )
+        chosen = {"users": self.users[rows], "order": self.order}
+        image = behaviour_images(self.past, end=self.end, threads=1, **chosen)
         if self.answers is None:
             return (image,)
         return image, {name: y[rows].astype("float32") for name, y in self.answers.items()}
@@ -212,30 +201,19 @@ class Batches(keras.utils.PyDataset):
             self.rng.shuffle(self.rows)
 
 
-class CategoryCNN:
+class CategoryCNN(Trained):
     """`category_cnn`, fitted and asked like the classifiers of `models.classifiers`.
 
     `order` as for `behaviour_images`; `taste` adds the low-rank taste, learnt from the users who
-    teach; `epochs`, `size` (users a batch) and `rate` (of AdamW, falling along a cosine) are those
-    of the training, `seed` that of Keras; `verbose=1` shows a bar; `options` go to `category_cnn`.
+    teach; `epochs`, `size` (users a batch), `rate` and some `options` are of the training, see
+    `Trained`; the other `options` go to `category_cnn`.
     """
 
     def __init__(
-        self,
-        *,
-        order=None,
-        taste=False,
-        ahead=HORIZON,
-        epochs=3,
-        size=16,
-        rate=3e-3,
-        seed=0,
-        verbose=0,
-        **options,
+        self, *, order=None, taste=False, ahead=HORIZON, epochs=3, size=16, rate=3e-3, **options
     ):
-        self.order, self.taste, self.ahead, self.options = order, taste, ahead, options
-        self.epochs, self.size, self.rate = epochs, size, rate
-        self.seed, self.verbose = seed, verbose
+        super().__init__(epochs=epochs, size=size, rate=rate, **options)
+        self.order, self.taste, self.ahead = order, taste, ahead
 
     def fit(self, log, *, end, users=None):
         """Build the network and train it on `users` (default all); see `PairClassifier.fit`."""
@@ -245,31 +223,19 @@ class CategoryCNN:
             fading = hand.fading_touches(splits.past(log, end), end=end, users=users)
             basis = hand.taste_basis(fading)[:, slice(None) if self.order is None else self.order]
         self.model = category_cnn(basis=basis, **self.options)
-        batches = Batches(
-            log,
-            end=end,
-            ahead=self.ahead,
-            users=users,
-            order=self.order,
-            size=self.size,
-            rng=np.random.default_rng(self.seed),
-        )
-        falling = keras.optimizers.schedules.CosineDecay(self.rate, self.epochs * len(batches))
-        self.model.compile(
-            keras.optimizers.AdamW(falling, weight_decay=2e-3),
-            loss=dict.fromkeys(("touch", "buy"), "binary_crossentropy"),
-            loss_weights={"touch": 1.0, "buy": 2.0},  # purchases are seldom, and say little each
-            jit_compile=False,
-        )
-        self.model.fit(batches, epochs=self.epochs, verbose=self.verbose)
+        options = {"ahead": self.ahead, "size": self.size, "order": self.order}
+        rng = np.random.default_rng(self.seed)
+        batches = Batches(log, end=end, users=users, rng=rng, **options)
+        loss = dict.fromkeys(("touch", "buy"), "binary_crossentropy")
+        weights = {"touch": 1.0, "buy": 2.0}  # purchases are seldom, and say little each
+        self._train(batches, steps=len(batches), decay=2e-3, loss=loss, loss_weights=weights)
         return self
 
     def predict(self, log, *, end, users=None):
         """Return the `Forecast` of `users`, categories in code order; see `PairClassifier`."""
         batches = Batches(log, end=end, users=users, order=self.order, size=250, answers=False)
         found = self.model.predict(batches, verbose=0)
-        column = slice(None)
-        if self.order is not None:
-            column = places(self.order, found["touch"].shape[1])
+        n = found["touch"].shape[1]
+        column = slice(None) if self.order is None else places(self.order, n)
         touch, buy = (found[name][:, column] for name in ("touch", "buy"))
         return Forecast(touch, anything(buy))

@@ -18,15 +18,8 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.hurdle import (
-    FACTS,
-    WeekNetwork,
-    build_optimizer,
-    by_day,
-    dense,
-    every_day,
-    straight_through,
-)
+from recsys_evo.models.hurdle import FACTS, WeekNetwork, by_day, every_day, straight_through
+from recsys_evo.models.networks import Saved, a_replica, build_optimizer, dense
 from recsys_evo.models.weeks import DAYS
 
 
@@ -59,10 +52,6 @@ class WeekGenerator(WeekNetwork):
         # Noise that reaches the facts directly keeps the draws apart from the first step on.
         self.skip = dense(surprise, FACTS, use_bias=False, dtype="float32")
         self.built = True
-
-    def get_config(self):
-        names = ("features", "mood", "surprise", "width")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
     def draw(self, past, noise):
         """Facts (rows, 7, 5) from scaled pasts (rows, features) and normals (rows, noise)."""
@@ -101,7 +90,7 @@ class Critic(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class BehaviourGAN(keras.Model):
+class BehaviourGAN(Saved, keras.Model):
     """A generator against a critic: `compile(adam(steps))`, `fit`, `sample`.
 
     Parameters
@@ -120,10 +109,8 @@ class BehaviourGAN(keras.Model):
         self.built = True
 
     def get_config(self):
-        names = ("adversary", "likelihood", "penalty")
         generator = keras.saving.serialize_keras_object(self.generator)
-        own = {name: getattr(self, name) for name in names}
-        return super().get_config() | own | {"generator": generator}
+        return super().get_config() | {"generator": generator}
 
     @classmethod
     def from_config(cls, config):
@@ -149,8 +136,6 @@ class BehaviourGAN(keras.Model):
         past, week = keras.utils.unpack_x_y_sample_weight(data)[0]
         past = self.generator.scaled(past)
         rows = tf.shape(week)[0]
-        # Replicas add up their gradients.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Spread evenly around the whole number, or the critic would tell real clicks by it.
         shift = 0.5 * (not self.generator.whole)
         shift = keras.random.uniform((rows, DAYS), -shift, shift, seed=self.seeds)
@@ -173,17 +158,15 @@ class BehaviourGAN(keras.Model):
             steep = sum(ops.sum(x**2) for x in slopes) / rows  # R1 and R2 together
             ahead = verdicts[0] - verdicts[1]
             critic = ops.mean(ops.softplus(-ahead)) + self.penalty / 2 * steep
-            scaled = self.optimizer.scale_loss(critic / replicas)
+            scaled = self.optimizer.scale_loss(a_replica(critic))
 
         # The generator's loss is softplus(ahead); the critic's slope takes it back to the facts.
         pull = -self.adversary / rows * ops.sigmoid(ahead)[:, None, None] * slopes[1]
         pulls = [pull, ops.ones(())][: len(targets)]
-        pulls = [self.optimizer.scale_loss(x / replicas) for x in pulls]
+        pulls = [self.optimizer.scale_loss(a_replica(x)) for x in pulls]
         players = (self.generator.trainable_variables, self.critic.trainable_variables)
-        gradients = [
-            *drawing.gradient(targets, players[0], output_gradients=pulls),
-            *judging.gradient(scaled, players[1]),
-        ]
+        gradients = drawing.gradient(targets, players[0], output_gradients=pulls)
+        gradients += judging.gradient(scaled, players[1])
         self.optimizer.apply(gradients, [*players[0], *players[1]])
         generator = self.adversary * ops.mean(ops.softplus(ahead)) + sum(targets[1:])
         return {"critic": critic, "generator": generator, "slope": steep}

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from recsys_evo.models.networks import Saved, build_optimizer, dense
 from recsys_evo.models.weeks import DAYS
 from recsys_evo.prepare.images import CHANNELS
 from recsys_evo.prepare.splits import positive
@@ -34,7 +35,7 @@ MIXED = 2  # Gaussians in a mixture
 _ROWS = 50_000  # weeks drawn at a time
 
 
-class WeekNetwork(keras.Model):
+class WeekNetwork(Saved, keras.Model):
     """What all networks that draw weeks share: their scales, and `sample`.
 
     A subclass has `draw(past, noise)`, which turns scaled pasts (rows, features) and standard
@@ -51,16 +52,11 @@ class WeekNetwork(keras.Model):
             raise ValueError(f"`features` must exceed {DAYS}. Received: features={features}")
         self.features, self.noise = features, noise
         # Scales of the past, and of log-clicks, log-dwell a click and log-amount; see `adapt`.
-        self.centre, self.spread = self._scale("centre", features), self._scale("spread", features)
-        self.level, self.unit = self._scale("level", 3), self._scale("unit", 3)
-        self._drawn = None
-
-    def _scale(self, name, n):
-        start = "zeros" if name in ("centre", "level") else "ones"
-        return self.add_weight(
-            name=name, shape=(n,), initializer=start, trainable=False, autocast=False,
-            dtype="float32",
-        )  # fmt: skip
+        fixed = {"trainable": False, "autocast": False, "dtype": "float32"}
+        self.centre = self.add_weight((features,), "zeros", name="centre", **fixed)
+        self.spread = self.add_weight((features,), "ones", name="spread", **fixed)
+        self.level = self.add_weight((3,), "zeros", name="level", **fixed)
+        self.unit = self.add_weight((3,), "ones", name="unit", **fixed)
 
     def adapt(self, past, week):
         """Take the scales from training data: past (users, p), week (users, 7, 3)."""
@@ -78,12 +74,11 @@ class WeekNetwork(keras.Model):
         """Facts (rows, 7, 5) of weeks (rows, 7, 3); `shift` (rows, 7) is added to the clicks."""
         clicks, dwell, amount = (ops.cast(week[..., k], "float32") for k in range(3))
         came, bought = clicks > 0, amount > 0
-        log = (
-            ops.log(ops.where(came, clicks + shift, 1.0)),
-            ops.log(ops.where(came & (dwell > 0), dwell / ops.maximum(clicks, 1.0), 1.0)),
-            ops.log(ops.where(bought, amount, 1.0)),
+        each = ops.where(came & (dwell > 0), dwell / ops.maximum(clicks, 1.0), 1.0)
+        sizes = ops.where(came, clicks + shift, 1.0), each, ops.where(bought, amount, 1.0)
+        size, stay, paid = (
+            (ops.log(x) - self.level[k]) / self.unit[k] for k, x in enumerate(sizes)
         )
-        size, stay, paid = ((x - self.level[k]) / self.unit[k] for k, x in enumerate(log))
         came, bought = ops.cast(came, "float32"), ops.cast(bought, "float32")
         return ops.stack([came, size * came, stay * came, bought, paid * bought], axis=-1)
 
@@ -107,11 +102,6 @@ class WeekNetwork(keras.Model):
         -------
         float32 (users, n, 7, 3): whole clicks, dwell seconds, amount.
         """
-        if self._drawn is None:
-            self._drawn = tf.function(
-                lambda past, noise: self.weeks(self.draw(self.scaled(past), noise)),
-                reduce_retracing=True,
-            )
         past = np.repeat(np.asarray(past, np.float32), positive(n=n), axis=0)
         out = np.empty((len(past), DAYS, len(CHANNELS)), np.float32)
         for low in range(0, len(past), _ROWS):
@@ -119,6 +109,10 @@ class WeekNetwork(keras.Model):
             noise = rng.standard_normal((len(out[block]), self.noise), dtype=np.float32)
             out[block] = self._drawn(past[block], noise)
         return out.reshape(-1, n, DAYS, len(CHANNELS))
+
+    @tf.function(reduce_retracing=True)
+    def _drawn(self, past, noise):
+        return self.weeks(self.draw(self.scaled(past), noise))
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
@@ -152,10 +146,6 @@ class HurdleWeek(WeekNetwork):
             self.infer = Head(width + DAYS * FACTS, 2 * latent)
             self.seeds = keras.random.SeedGenerator()
         self.built = True
-
-    def get_config(self):
-        names = ("features", "memory", "latent", "width", "most", "dropout")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
     def fit(self, past, week, **kwargs):
         """Train on pasts (users, p) and weeks (users, 7, 3); the rest is as for `keras.Model`."""
@@ -248,20 +238,6 @@ class Head(layers.Layer):
 
     def call(self, inputs):
         return self.figures(self.hidden(inputs))
-
-
-def build_optimizer(model):
-    """Make its variables now: made within the first step, they would have it traced twice."""
-    if not model.optimizer.built:
-        with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
-
-
-def dense(inputs, units, activation=None, **kwargs):
-    """A dense layer that has its weights from the start."""
-    layer = layers.Dense(units, activation, **kwargs)
-    layer.build((None, inputs))
-    return layer
 
 
 def every_day(context):

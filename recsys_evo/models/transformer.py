@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from recsys_evo.models.hurdle import build_optimizer
-from recsys_evo.prepare.splits import positive, user_codes
+from recsys_evo.models.networks import Saved, Trained, a_replica
+from recsys_evo.prepare.splits import acts, positive, user_codes
 
 TOKENS = ("item", "category")
 OBJECTIVES = ("softmax", "sampled", "bce")
@@ -29,7 +29,7 @@ _NUMBERS = 2**23  # numbers of an array in memory at a time while answering
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class Block(layers.Layer):
+class Block(Saved, layers.Layer):
     """Causal self-attention, then a layer for each place alone; both are added to what was there.
 
     Parameters
@@ -42,10 +42,6 @@ class Block(layers.Layer):
     def __init__(self, heads, length, dropout=0.0, **options):
         super().__init__(**options)
         self.heads, self.length, self.dropout = heads, length, dropout
-
-    def get_config(self):
-        names = ("heads", "length", "dropout")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
     def build(self, shape):
         width = shape[-1]
@@ -82,7 +78,7 @@ class Block(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("recsys_evo")
-class CausalTransformer(keras.Model):
+class CausalTransformer(Saved, keras.Model):
     """Tokens int32 (rows, places) → hidden (rows, places, width), a causal Transformer.
 
     What goes in and what comes out share one table of vectors, `table` (vocabulary + 1, width): the
@@ -130,15 +126,11 @@ class CausalTransformer(keras.Model):
         self.supports_jit = False  # XLA wins little on a CPU, and takes long to compile
 
     def get_config(self):
-        names = ("vocabulary", "length", "width", "heads", "dropout", "objective", "negatives")
-        own = {name: getattr(self, name) for name in names}
-        return super().get_config() | own | {"blocks": len(self.blocks)}
+        return super().get_config() | {"blocks": len(self.blocks)}
 
     def build(self, shape):
         start = keras.initializers.RandomNormal(stddev=0.02)
-        self.table = self.add_weight(
-            name="table", shape=(self.vocabulary + 1, self.width), initializer=start
-        )
+        self.table = self.add_weight((self.vocabulary + 1, self.width), start, name="table")
         for layer in (*self.blocks, self.norm):
             layer.build((None, None, self.width))
 
@@ -154,11 +146,8 @@ class CausalTransformer(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Nats a place; Keras asks here for what it minimises."""
-        hidden = ops.cast(y_pred, "float32")
-        total = getattr(self, self.objective)(hidden, y)
-        # Replicas add up their gradients.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return total / ops.cast(ops.size(y), "float32") / replicas
+        total = getattr(self, self.objective)(ops.cast(y_pred, "float32"), y)
+        return a_replica(total / ops.cast(ops.size(y), "float32"))
 
     def softmax(self, hidden, targets):
         hidden = ops.reshape(hidden, (-1, self.width))
@@ -275,13 +264,12 @@ class Histories:
     """The touches of a log's known users as tokens, code plus one, each user's behind a 0."""
 
     def __init__(self, log, tokens):
-        user = log.events["user"].to_numpy()
-        rows = np.flatnonzero(log.touch & (user >= 0))
+        user, token = acts(log, log.touch, "user", tokens)
         self.n_users = log.n_users
-        self.count = np.bincount(user[rows], minlength=log.n_users)
+        self.count = np.bincount(user, minlength=log.n_users)
         self.begin = np.cumsum(self.count + 1) - self.count - 1  # where the 0 stands
-        self.all = np.zeros(len(rows) + log.n_users, np.int32)
-        self.all[np.arange(len(rows)) + user[rows] + 1] = log.events[tokens].to_numpy()[rows] + 1
+        self.all = np.zeros(len(user) + log.n_users, np.int32)
+        self.all[np.arange(len(user)) + user + 1] = token + 1
 
     def stream(self, users):
         """The histories of `users` behind each other, and a last 0."""
@@ -296,38 +284,25 @@ class Histories:
         return np.where(place >= begin, self.all[np.maximum(place, 0)], 0)
 
 
-class Transformer:
+class Transformer(Trained):
     """`CausalTransformer` as a ranker; the contract is that of `models.baselines`.
 
     Parameters
     ----------
     loss : as `objective` of the network.
     tokens : "item" or "category", what a history is made of.
-    epochs, size, rate : of the training: passes, rows a batch, and the rate of AdamW, which falls
-        along a cosine.
     patience : int, epochs to wait for a better `check`; see `fit`.
-    seed : int, of Keras and of the order of users; verbose : 1 shows a bar.
-    options : of the network: length, width, blocks, heads, dropout, negatives.
+    options : of the training, see `Trained`; of the network: length, width, blocks, heads, dropout,
+        negatives.
     """
 
     def __init__(
-        self,
-        *,
-        loss="softmax",
-        tokens="item",
-        epochs=30,
-        size=16,
-        rate=1e-3,
-        patience=5,
-        seed=0,
-        verbose=0,
-        **options,
+        self, *, loss="softmax", tokens="item", epochs=30, size=16, rate=1e-3, patience=5, **options
     ):
+        super().__init__(epochs=epochs, size=size, rate=rate, **options)
         if tokens not in TOKENS:
             raise ValueError(f"`tokens` must be one of {TOKENS}. Received: {tokens!r}")
-        self.loss, self.tokens, self.options = loss, tokens, options
-        self.epochs, self.size, self.rate, self.patience = epochs, size, rate, patience
-        self.seed, self.verbose = seed, verbose
+        self.loss, self.tokens, self.patience = loss, tokens, patience
 
     def fit(self, log, *, check=None):
         """Train on the touches of the log's known users.
@@ -349,20 +324,17 @@ class Transformer:
         self.model.build((None, self.model.length))
         order = np.random.default_rng(self.seed)
         rows = Rows(self.histories, self.model.length, self.size, rng=order)
-        falling = keras.optimizers.schedules.CosineDecay(self.rate, self.epochs * len(rows))
-        self.model.compile(keras.optimizers.AdamW(falling, weight_decay=1e-2), jit_compile=False)
-        build_optimizer(self.model)
         watch = []
         if check is not None:
             stop = keras.callbacks.EarlyStopping(
                 "check", patience=self.patience, mode="min", restore_best_weights=True
             )
-            ask = keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: logs.update(check=check(self))
-            )
-            watch = [ask, stop]
-        options = {"epochs": self.epochs, "verbose": self.verbose, "callbacks": watch}
-        self.history = self.model.fit(rows, shuffle=False, **options).history
+
+            def ask(epoch, logs):
+                logs["check"] = check(self)
+
+            watch = [keras.callbacks.LambdaCallback(on_epoch_end=ask), stop]
+        self._train(rows, steps=len(rows), decay=1e-2, shuffle=False, callbacks=watch)
         return self
 
     def scores(self, users=None, log=None):
@@ -374,10 +346,8 @@ class Transformer:
         users = user_codes(histories, users)
         model = self.model
         size = max(1, _NUMBERS // (model.length * max(model.heads * model.length, 4 * model.width)))
-        found = [
-            model.logits(histories.last(users[low : low + size], model.length)).numpy()
-            for low in range(0, max(len(users), 1), size)
-        ]
+        parts = np.split(users, range(size, len(users), size))
+        found = [model.logits(histories.last(part, model.length)).numpy() for part in parts]
         return np.concatenate(found)
 
     def log_loss(self, log=None):
@@ -396,10 +366,8 @@ class Transformer:
         padded[length - step : length - step + len(stream)] = stream
         view = np.lib.stride_tricks.sliding_window_view(padded, length + 1)[::step][:rows]
         size = max(1, _NUMBERS // (step * self.model.vocabulary))
-        cost = [
-            self.model.log_loss(view[low : low + size, :-1], view[low : low + size, -step:]).numpy()
-            for low in range(0, rows, size)
-        ]
+        parts = np.split(view, range(size, rows, size))
+        cost = [self.model.log_loss(part[:, :-1], part[:, -step:]).numpy() for part in parts]
         return np.concatenate(cost).ravel()[: len(stream) - 1][stream[1:] > 0]
 
     def _histories(self, log):

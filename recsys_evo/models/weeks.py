@@ -16,8 +16,9 @@ continued.
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from recsys_evo.prepare.images import CHANNELS, behaviour_images
-from recsys_evo.prepare.splits import midnight, positive, user_codes, within
+from recsys_evo.prepare.hand import purchase_days
+from recsys_evo.prepare.images import CHANNELS, image_blocks
+from recsys_evo.prepare.splits import counted, positive, user_codes
 
 DAYS = 7
 WINDOWS = (7, 28, 64)  # days before `end`
@@ -30,7 +31,6 @@ PAST = (
     )),
 )  # fmt: skip
 _DOUBT = 20  # purchases' worth of trust in a category's mean rate
-_BLOCK = 256  # users at a time: their images take 50 MB
 
 
 def weeks(log, *, end, n=1, users=None):
@@ -105,22 +105,14 @@ def renewal_rates(log, *, end, days=64):
     user, category, waited : (n,), whose last purchase in which category was how many days before
         `end`; 1 for the day before.
     """
-    columns = (log.events[name].to_numpy() for name in ("user", "category", "time"))
-    user, category, time = columns
-    start = midnight(end) - positive(days=days)
-    rows = log.purchase & (user >= 0) & within(log, start, days)
-    cell = user[rows].astype(np.int64) * log.n_categories + category[rows]
-    day = (time[rows].astype("datetime64[D]") - start).astype(np.int64)
-    cell, day = np.divmod(np.unique(cell * days + day), days)
+    cell, day = purchase_days(log, end=end, days=days, categories=log.n_categories)
     renewed = np.append(cell[1:] == cell[:-1], False)[: len(cell)]
     waited = np.where(renewed, np.diff(day, append=0), days - day)
     user, category = np.divmod(cell, log.n_categories)
 
     shape = (log.n_categories, days + DAYS)
-    place = category * shape[1] + waited
     renewals, censored = (
-        np.bincount(place[which], minlength=np.prod(shape)).reshape(shape)
-        for which in (renewed, ~renewed)
+        counted(shape, category[rows], waited[rows]) for rows in (renewed, ~renewed)
     )
     # At risk k days on: those whose wait lasts k days or more, seen through to its end or not.
     lasting = np.cumsum((renewals + censored)[:, ::-1], axis=1)[:, ::-1]
@@ -134,10 +126,8 @@ def renewal_rates(log, *, end, days=64):
 def _due(log, end, days):
     """Purchases due (users, 7) on each day from `end` on."""
     rates, user, category, waited = renewal_rates(log, end=end, days=days)
-    due = np.zeros((log.n_users, DAYS))
-    for day in range(DAYS):
-        due[:, day] = np.bincount(user, rates[category, waited + day], log.n_users)
-    return due
+    due = [np.bincount(user, rates[category, waited + day], log.n_users) for day in range(DAYS)]
+    return np.stack(due, axis=1)
 
 
 def _smooth(counts):
@@ -149,11 +139,8 @@ def _smooth(counts):
 def _totals(log, end, days, users):
     """Totals over categories (users, days, 3)."""
     totals = np.empty((len(users), days, len(CHANNELS)), np.float32)
-    for low in range(0, len(users), _BLOCK):
-        block = slice(low, low + _BLOCK)
-        image = behaviour_images(
-            log, end=end, days=days, categories=max(log.n_categories, 1), users=users[block]
-        )
+    window = {"end": end, "days": days, "categories": max(log.n_categories, 1)}
+    for block, image in image_blocks(log, users, **window):
         totals[block] = image.sum(axis=2)
     return totals
 

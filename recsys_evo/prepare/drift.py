@@ -22,7 +22,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from recsys_evo.collect.events import Log
-from recsys_evo.prepare.splits import positive, room_for_categories
+from recsys_evo.prepare.splits import acts, counted, positive, room_for_categories, summing
 
 
 def shuffle_days(log, *, rng):
@@ -131,8 +131,7 @@ def similarity(log, *, longest, step=1, categories=64):
         )
     user, day, shares = _visits(log, categories)
     day -= day.min(initial=0)
-    n_days, n = day.max(initial=0) + 1, len(day)
-    of_day = csr_array((np.ones(n), (day, np.arange(n))), (n_days, n))
+    of_day = summing(day, day.max(initial=0) + 1)
     crowd, present = (of_day @ shares).toarray(), of_day.sum(axis=1)
     pairs, own, others = np.zeros((3, log.n_users, longest))
     own_rate, others_rate = np.zeros((2, log.n_users))
@@ -193,8 +192,7 @@ def half_life(similarity, *, rng, shortest=1, renewal=(0.0,), n=500, level=0.95)
     since the lift has no logarithm there.
     """
     used, users = similarity.lags >= shortest, len(similarity.own)
-    draws = rng.multinomial(users, np.full(users, 1 / users), size=positive(n=n))
-    times = np.vstack([np.ones(users), draws])
+    times = redrawn(users, positive(n=n), rng)
     curves, pairs = similarity.curves(times), times @ similarity.pairs
     if used.sum() < 4 or not (curves.own[:, used] > 0).all():
         raise ValueError(
@@ -224,22 +222,16 @@ def _fit(lift, weight, lags, rate):
     weight = weight * (grown[0] / (lift[0] * np.exp(rate * lags))) ** 2
     halves = np.geomspace(lags[0] / 2, 10 * lags[-1], 600)
     x = 0.5 ** (lags / halves[:, None])
-    level, x = (
-        np.average(y, axis=1, weights=weight),
-        x - np.average(x, axis=1, weights=weight)[:, None],
-    )
-    y = y - level[:, None]
+    level = np.average(y, axis=1, weights=weight)
+    x, y = x - np.average(x, axis=1, weights=weight)[:, None], y - level[:, None]
     slope = np.maximum((y * weight) @ x.T / (x**2 @ weight), 0)  # (draws, half-lives)
     misfit = (y**2 @ weight)[:, None] - slope**2 * (x**2 @ weight)
     place = misfit.argmin(axis=1)
     row = np.arange(len(y))
     falls = (slope[row, place] > 0) & (place < len(halves) - 1)
     line = level[0] + slope[0, place[0]] * x[place[0]]
-    return (
-        misfit[row, place],
-        np.where(falls, halves[place], np.inf),
-        1 + (np.exp(line) - 1) * np.exp(-rate * lags),
-    )
+    curve = 1 + (np.exp(line) - 1) * np.exp(-rate * lags)
+    return misfit[row, place], np.where(falls, halves[place], np.inf), curve
 
 
 def turnover(log, *, days=7, of="category"):
@@ -273,17 +265,14 @@ def turnover(log, *, days=7, of="category"):
     if not len(log):
         return np.full((log.n_users, 0), np.nan)
     periods = (log.end - log.start).astype(int) // days
-    period = (_days(log) - log.start).astype(int) // days
-    rows = log.touch & (log.events["user"].to_numpy() >= 0) & (period < periods)
-    user, code = (log.events[name].to_numpy()[rows].astype(np.int64) for name in ("user", of))
+    rows = log.touch & (_days(log) < log.start + days * periods)
+    user, code, day = acts(log, rows, "user", of, "day")
     # A user's periods are numbered from 1, so that number 0 is one before which nothing was.
-    cell = user * (periods + 1) + period[rows] + 1
-    n_codes = code.max(initial=0) + 1
-    touched = cell * n_codes + code
+    period = 1 + (day - log.start).astype(int) // days
+    shape, n_codes = (log.n_users, periods + 1), code.max(initial=0) + 1
+    touched = np.ravel_multi_index((user, period, code), (*shape, n_codes))
     new = ~np.isin(touched - n_codes, touched)
-    size = log.n_users * (periods + 1)
-    counts, fresh = np.bincount(cell, minlength=size), np.bincount(cell, new, size)
-    counts, fresh = (x.reshape(log.n_users, -1)[:, 1:] for x in (counts, fresh))
+    counts, fresh = (counted(shape, user, period, weight=w)[:, 1:] for w in (None, new))
     both = (counts[:, 1:] > 0) & (counts[:, :-1] > 0)
     return np.where(both, fresh[:, 1:] / np.maximum(counts[:, 1:], 1), np.nan)
 
@@ -348,9 +337,7 @@ def distance(before, after, *, categories=64):
     means, squares, visits = [], [], []
     for log in (before, after):
         user, _, shares = _visits(log, categories)
-        of_user = csr_array(
-            (np.ones(len(user)), (user, np.arange(len(user)))), (log.n_users, len(user))
-        )
+        of_user = summing(user, log.n_users)
         count = of_user.sum(axis=1)
         total = (of_user @ shares).toarray()
         alone = of_user @ shares.power(2).sum(axis=1)
@@ -362,6 +349,11 @@ def distance(before, after, *, categories=64):
     own = sum(squares) - 2 * (means[0] * means[1]).sum(axis=1)
     own[least < 2] = np.nan
     return Distance(users, (means[1] - means[0])[users], own[users])
+
+
+def redrawn(users, n, rng):
+    """How often each user counts (n + 1, users): once, then in draws with replacement."""
+    return np.vstack([np.ones(users), rng.multinomial(users, np.full(users, 1 / users), n)])
 
 
 def _days(log):
@@ -378,14 +370,12 @@ def _runs(user, day):
 def _visits(log, categories):
     """User and day (a number) of each visit, and its shares, sparse (visits, categories)."""
     room_for_categories(log, categories)
-    rows = log.touch & (log.events["user"].to_numpy() >= 0)
-    user, category = (log.events[name].to_numpy()[rows] for name in ("user", "category"))
-    day = _days(log)[rows].astype(int)
+    user, category, day = acts(log, log.touch, "user", "category", "day")
     first, visit = _runs(user, day)
     share = 1 / np.bincount(visit)[visit]
     shares = csr_array((share, (visit, category)), (len(first), categories))
     shares.sum_duplicates()
-    return user[first], day[first], shares
+    return user[first], day[first].astype(int), shares
 
 
 def _users(user):

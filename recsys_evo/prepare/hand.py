@@ -13,14 +13,9 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import TruncatedSVD
 
-from recsys_evo.prepare.images import behaviour_images, places
-from recsys_evo.prepare.splits import (
-    midnight,
-    positive,
-    room_for_categories,
-    user_codes,
-    within,
-)
+from recsys_evo.prepare import splits
+from recsys_evo.prepare.images import image_blocks, places
+from recsys_evo.prepare.splits import acts, midnight, positive, within
 
 # Touching and buying are told apart: a shopper who looks every day may buy once a month.
 FEATURES = ("days since touch", "touches", "days since purchase", "purchases", "money")
@@ -28,30 +23,17 @@ FEATURES = ("days since touch", "touches", "days since purchase", "purchases", "
 LAST = (1, 3, 7, 14, 28)  # days over which touches are counted
 NEAR = (1, 2, 3)  # steps along the order of the categories to either side
 CAREFUL = (
-    *FEATURES,
-    *(f"touches in {n} days" for n in LAST),
-    "days with a touch",
-    "trend of touches",
-    "touches on the weekdays to come",
-    "dwell a touch",
-    "dwell a touch in 3 days",
-    "trend of dwell",
-    "usual days between purchases",
-    "days since purchase / usual",
+    *FEATURES, *(f"touches in {n} days" for n in LAST), "days with a touch",
+    "trend of touches", "touches on the weekdays to come",
+    "dwell a touch", "dwell a touch in 3 days", "trend of dwell",
+    "usual days between purchases", "days since purchase / usual",
     *(f"{what} at distance {n}" for n in NEAR
       for what in ("touches in 3 days", "touches in 7 days", "dwell in 3 days")),
-    *(f"user's {name}" for name in FEATURES),
-    "user's touches in 3 days",
-    "user's touches in 7 days",
-    "user's days with a touch",
-    "user's dwell a touch in 3 days",
-    "user's categories in 3 days",
-    "user's categories in 7 days",
-    "share of user's touches in 7 days",
-    "popularity",
-    "place",
+    *(f"user's {name}" for name in (
+        *FEATURES, "touches in 3 days", "touches in 7 days", "days with a touch",
+        "dwell a touch in 3 days", "categories in 3 days", "categories in 7 days")),
+    "share of user's touches in 7 days", "popularity", "place",
 )  # fmt: skip
-_BLOCK = 256  # users at a time: their images take 50 MB
 
 
 def recency_frequency_money(log, *, end, days=64, users=None, categories=None):
@@ -78,28 +60,24 @@ def recency_frequency_money(log, *, end, days=64, users=None, categories=None):
     ------
     ValueError for a wrong argument or more categories in the log than `categories`.
     """
-    chosen = user_codes(log, users)
+    chosen = splits.user_codes(log, users)
     stop = midnight(end)
-    time = log.events["time"].to_numpy()
-    user = log.events["user"].to_numpy()
-    window = (time >= stop - positive(days=days)) & (time < stop) & (user >= 0)
-
-    rows = np.flatnonzero(window & log.touch)
-    cell, shape = user[rows].astype(np.intp), (log.n_users,)
+    window = within(log, stop - positive(days=days), days)
+    shape = (log.n_users,)
     if categories is not None:
-        shape += (room_for_categories(log, categories),)
-        cell = cell * categories + log.events["category"].to_numpy()[rows]
-    age = np.ceil((stop - time[rows]) / np.timedelta64(1, "D")).astype(np.float32)
-    bought = log.purchase[rows]
-    paid = log.events["amount"].to_numpy()[rows[bought]]
-
-    features = np.empty((np.prod(shape), len(FEATURES)), np.float32)
-    features[:, 0], features[:, 1] = _last_and_number(cell, age, days, len(features))
-    features[:, 2], features[:, 3] = _last_and_number(
-        cell[bought], age[bought], days, len(features)
-    )
-    features[:, 4] = np.bincount(cell[bought], paid, len(features))
-    features = features.reshape(*shape, len(FEATURES))
+        shape += (splits.room_for_categories(log, categories),)
+    features = np.empty((*shape, len(FEATURES)), np.float32)
+    for place, rows in ((0, log.touch), (2, log.purchase)):
+        columns = ("user", "category", "time", "amount")
+        user, category, time, paid = acts(log, window & rows, *columns)
+        cell = user if categories is None else user * categories + category
+        age = np.ceil((stop - time) / np.timedelta64(1, "D")).astype(np.float32)
+        last = np.full(shape, days, np.float32)
+        np.minimum.at(last.reshape(-1), cell, age)
+        features[..., place] = last
+        features[..., place + 1] = np.bincount(cell, minlength=last.size).reshape(shape)
+    # Purchases came last, so that `cell` and `paid` are theirs.
+    features[..., 4] = np.bincount(cell, paid, last.size).reshape(shape)
     return features if users is None else features[chosen]
 
 
@@ -137,7 +115,7 @@ def careful_features(log, *, end, days=64, ahead=3, users=None, categories=64, o
     ------
     ValueError for a wrong argument or more categories in the log than `categories`.
     """
-    chosen = user_codes(log, users)
+    chosen = splits.user_codes(log, users)
     place = np.arange(categories) if order is None else places(order, categories)
     window = {"end": end, "days": positive(days=days), "categories": categories}
     features = np.empty((len(chosen), categories, len(CAREFUL)), np.float32)
@@ -151,19 +129,11 @@ def careful_features(log, *, end, days=64, ahead=3, users=None, categories=64, o
     usual = _usual_gap(log, **window)[chosen]
     for k, name in enumerate(FEATURES):
         put(slice(None), {name: classic[..., k], f"user's {name}": of_user[:, None, k]})
-    put(
-        slice(None),
-        {
-            "usual days between purchases": usual,
-            "days since purchase / usual": classic[..., 2] / usual,
-            "popularity": _popularity(log, end, categories),
-            "place": place,
-        },
-    )
+    put(slice(None), {"usual days between purchases": usual, "place": place})
+    put(slice(None), {"days since purchase / usual": classic[..., 2] / usual})
+    put(slice(None), {"popularity": _popularity(log, end, categories)})
     coming = np.flatnonzero(np.arange(-days, 0) % 7 < positive(ahead=ahead))
-    for low in range(0, len(chosen), _BLOCK):
-        block = slice(low, low + _BLOCK)
-        image = behaviour_images(log, users=chosen[block], **window)
+    for block, image in image_blocks(log, chosen, **window):
         put(block, _from_images(image[..., 0], image[..., 1], coming, place))
     return features
 
@@ -173,15 +143,11 @@ def fading_touches(log, *, end, half_life=16, days=64, users=None, categories=64
 
     Arguments and errors as for `careful_features`. Returns float32 (users, categories).
     """
-    chosen = user_codes(log, users)
+    chosen = splits.user_codes(log, users)
     weight = 0.5 ** ((np.arange(positive(days=days), 0, -1) - 0.5) / half_life)
     found = np.empty((len(chosen), categories), np.float32)
-    for low in range(0, len(chosen), _BLOCK):
-        block = slice(low, low + _BLOCK)
-        clicks = behaviour_images(
-            log, end=end, days=days, users=chosen[block], categories=categories
-        )[..., 0]
-        found[block] = np.einsum("udc,d->uc", clicks, weight)
+    for block, image in image_blocks(log, chosen, end=end, days=days, categories=categories):
+        found[block] = np.einsum("udc,d->uc", image[..., 0], weight)
     return np.log1p(found)
 
 
@@ -197,10 +163,10 @@ def taste_basis(fading, rank=8):
 
 def _from_images(clicks, dwell, coming, place):
     """The features that need the days: clicks and dwell (users, days, categories)."""
-    touches = {n: clicks[:, -n:].sum(1) for n in (*LAST, clicks.shape[1])}
-    seconds = {n: dwell[:, -n:].sum(1) for n in (3, clicks.shape[1])}
-    mean = {n: seconds[n] / np.maximum(touches[n], 1) for n in seconds}
     whole = clicks.shape[1]
+    touches = {n: clicks[:, -n:].sum(1) for n in (*LAST, whole)}
+    seconds = {n: dwell[:, -n:].sum(1) for n in (3, whole)}
+    mean = {n: seconds[n] / np.maximum(touches[n], 1) for n in seconds}
     columns = {f"touches in {n} days": touches[n] for n in LAST} | {
         "days with a touch": (clicks > 0).sum(1),
         "trend of touches": 2 * touches[7] - touches[14],
@@ -210,21 +176,18 @@ def _from_images(clicks, dwell, coming, place):
         "trend of dwell": mean[3] - mean[whole],
     }
     for n in NEAR:
-        columns |= {
-            f"touches in 3 days at distance {n}": _beside(touches[3], n, place),
-            f"touches in 7 days at distance {n}": _beside(touches[7], n, place),
-            f"dwell in 3 days at distance {n}": _beside(seconds[3], n, place),
-        }
-    total = {n: touches[n].sum(1, keepdims=True) for n in (3, 7)}
+        columns[f"dwell in 3 days at distance {n}"] = _beside(seconds[3], n, place)
+    for days in (3, 7):
+        total = touches[days].sum(1, keepdims=True)
+        columns[f"user's touches in {days} days"] = total
+        columns[f"user's categories in {days} days"] = (touches[days] > 0).sum(1, keepdims=True)
+        for n in NEAR:
+            columns[f"touches in {days} days at distance {n}"] = _beside(touches[days], n, place)
+    dwell, touched = (x[3].sum(1, keepdims=True) for x in (seconds, touches))
     return columns | {
-        "user's touches in 3 days": total[3],
-        "user's touches in 7 days": total[7],
         "user's days with a touch": clicks.any(2).sum(1, keepdims=True),
-        "user's dwell a touch in 3 days": seconds[3].sum(1, keepdims=True)
-        / np.maximum(total[3], 1),
-        "user's categories in 3 days": (touches[3] > 0).sum(1, keepdims=True),
-        "user's categories in 7 days": (touches[7] > 0).sum(1, keepdims=True),
-        "share of user's touches in 7 days": touches[7] / np.maximum(total[7], 1),
+        "user's dwell a touch in 3 days": dwell / np.maximum(touched, 1),
+        "share of user's touches in 7 days": touches[7] / np.maximum(total, 1),
     }
 
 
@@ -239,19 +202,26 @@ def _beside(values, n, place):
 
 def _popularity(log, end, categories):
     """Touches a user (categories,) in the week before `end`."""
-    user, category = (log.events[name].to_numpy() for name in ("user", "category"))
-    rows = log.touch & (user >= 0) & within(log, midnight(end) - 7, 7)
-    return np.bincount(category[rows], minlength=categories) / max(log.n_users, 1)
+    (category,) = acts(log, log.touch & within(log, midnight(end) - 7, 7), "category")
+    return np.bincount(category, minlength=categories) / max(log.n_users, 1)
+
+
+def purchase_days(log, *, end, days, categories):
+    """The days on which users bought, by cells of user and category: (rows,) each, both sorted.
+
+    A cell is user · `categories` + category. Days are counted from the first of the `days` days
+    before `end`, and two purchases of one day are one.
+    """
+    start = midnight(end) - positive(days=days)
+    rows = log.purchase & within(log, start, days)
+    user, category, day = acts(log, rows, "user", "category", "day")
+    cell = user * categories + category
+    return np.divmod(np.unique(cell * days + (day - start).astype(np.int64)), days)
 
 
 def _usual_gap(log, end, days, categories):
     """The usual days between purchase days (users, categories): see `careful_features`."""
-    user, category, time = (log.events[name].to_numpy() for name in ("user", "category", "time"))
-    start = midnight(end) - days
-    rows = log.purchase & (user >= 0) & within(log, start, days)
-    cell = user[rows].astype(np.int64) * categories + category[rows]
-    day = (time[rows].astype("datetime64[D]") - start).astype(np.int64)
-    cell, day = np.divmod(np.unique(cell * days + day), days)
+    cell, day = purchase_days(log, end=end, days=days, categories=categories)
     same = cell[1:] == cell[:-1]
     gap, cell = np.diff(day)[same], cell[1:][same]
     shape = (log.n_users, categories)
@@ -259,9 +229,3 @@ def _usual_gap(log, end, days, categories):
     usual = pd.Series(gap).groupby(cell % categories).median()
     usual = usual.reindex(range(categories), fill_value=days).to_numpy()
     return np.where(counts > 0, sums / np.maximum(counts, 1), usual)
-
-
-def _last_and_number(cell, age, days, n):
-    last = np.full(n, days, np.float32)
-    np.minimum.at(last, cell, age)
-    return last, np.bincount(cell, minlength=n)

@@ -21,10 +21,12 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import pdist
 
 from recsys_evo.collect.events import PURCHASE, touching
+from recsys_evo.prepare import splits
 from recsys_evo.prepare.splits import midnight, positive, room_for_categories, user_codes
 
 CHANNELS = ("clicks", "dwell seconds", "amount")
 _BLOCK = 75 * 64 * 64  # cells at a time: so many fit into a processor's cache
+_USERS = 256  # at a time in `image_blocks`: their images take 50 MB
 
 
 def behaviour_images(
@@ -96,7 +98,7 @@ def behaviour_images(
         n = len(seen)
         cells = np.empty(2 * n + len(paid), np.uint32)
         values = np.empty(len(cells), np.float32)
-        cell, dwell_cell, paid_cell = cells[:n], cells[n : 2 * n], cells[2 * n :]
+        cell, dwell_cell, paid_cell = np.split(cells, [n, 2 * n])
         cell[:] = offset.astype(np.uint32)
         cell //= np.uint32(86_400)
         np.minimum(cell, np.uint32(days - 1), out=cell)
@@ -120,6 +122,16 @@ def behaviour_images(
     return out
 
 
+def image_blocks(log, users, **window):
+    """Yield the images of some users at a time, each time with the slice of `users` that they are.
+
+    So they need not all be in memory. `window`: `end`, `days` and `categories`.
+    """
+    for low in range(0, len(users), _USERS):
+        block = slice(low, low + _USERS)
+        yield block, behaviour_images(log, users=users[block], **window)
+
+
 def category_order(log, *, end, categories=64):
     """Order the categories so that those that the same users touch become neighbours.
 
@@ -138,10 +150,9 @@ def category_order(log, *, end, categories=64):
     ValueError for more categories in the log than `categories`.
     """
     room_for_categories(log, categories)
-    user, category = log.events["user"].to_numpy(), log.events["category"].to_numpy()
-    before = log.touch & (log.events["time"].to_numpy() < midnight(end)) & (user >= 0)
-    cell = user[before].astype(np.int64) * categories + category[before]
-    counts = np.bincount(cell, minlength=log.n_users * categories).reshape(-1, categories)
+    before = log.touch & (log.events["time"].to_numpy() < midnight(end))
+    codes = splits.acts(log, before, "user", "category")
+    counts = splits.counted((log.n_users, categories), *codes)
     seen, unseen = (np.flatnonzero(counts.any(axis=0) == state) for state in (True, False))
     if len(seen) > 2:
         profile = np.log1p(counts[:, seen])  # so that a few busy users do not decide

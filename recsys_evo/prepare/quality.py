@@ -7,74 +7,18 @@
 draws the tables of several logs side by side. Chapter 03 does so before anything is learned.
 """
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from recsys_evo.collect import datasets
 from recsys_evo.collect.events import ACTIONS, IMPRESSION, copies
 
-# Measure: (its unit, what it puts at risk). All the words of the table are here.
-MEASURES = {
-    "events": ("events", "Few: wide intervals, whatever the model."),
-    "users": ("users", "Few: no statement about users in general."),
-    "items": ("items", "Many for few events: most are hardly ever seen."),
-    "days": ("days", "Few: no season is seen. Far too many: some dates are wrong."),
-    "part of the complete log": (
-        "share of events",
-        "Below 1: thinned or cut, so that counts, gaps and baskets are not the users' own.",
-    ),
-    "rows without a user": (
-        "share of events",
-        "They cannot be followed, and who stays unknown differs from who does not.",
-    ),
-    "copies": ("share of events", "What was written twice counts as done twice."),
-    "time resolution": ("seconds", "What happens within it has no order."),
-    "times at midnight": ("share of events", "Near 1: dates without an hour."),
-    "times on day 1": ("share of events", "Far above 0.03: months written as dates."),
-    "same-second pairs": (
-        "share of neighbouring pairs",
-        "Their order is that of the file: it does not say what came first.",
-    ),
-    "same-second events": ("share of events", "The same, counted in events."),
-    "span a user": ("days, median", "Short: tastes have no time to move."),
-    "users over 1 day": ("share of users", "Few: one sitting is seen, and no return."),
-    "users over 30 days": ("share of users", "Few: no evolution over months can be shown."),
-    "users in both halves": (
-        "share of users",
-        "Few: what looks like a change of taste is a change of users.",
-    ),
-    "events a user": ("events, median", "Few: one user's taste cannot be told from chance."),
-    "visits a user": ("days, median", "Few: no habit, and no interval between visits."),
-    "events a visit": (
-        "events, mean",
-        "Near 1: nothing to see within a visit; a thinned log looks like this.",
-    ),
-    "events of the busiest 1%": (
-        "share of events",
-        "High: averages describe a few machines, traders or enthusiasts.",
-    ),
-    "pace of the busiest user": (
-        "times the median user's",
-        "Beyond what a person can do: a machine, or an account that many share.",
-    ),
-    "dwell known": ("share of events", "Unknown: a glance counts as much as an hour."),
-    "amount known": ("share of purchases", "Unknown: a trifle counts as much as a fortune."),
-    "propensity known": (
-        "share of impressions",
-        "Unknown: what another policy would have earned cannot be computed.",
-    ),
-    "action impression": ("share of events", "None: not wanted looks like not shown."),
-    "action view": ("share of events", "None: what was looked at is not known."),
-    "action click": ("share of events", "None: interest short of a purchase is not seen."),
-    "action cart": ("share of events", "None: the wish to buy is seen only where it ends in one."),
-    "action purchase": ("share of events", "None: nothing is said about who buys."),
-    "action return": ("share of events", "None: what was sent back counts as wanted."),
-    "action like": ("share of events", "None: approval has to be guessed."),
-    "action comment": ("share of events", "None: users do not speak."),
-    "action share": ("share of events", "None: what users pass on is not seen."),
-    "action follow": ("share of events", "None: whom users choose to hear is not seen."),
-    "action rate": ("share of events", "None: nobody says how good it was."),
-}
+# Measure: (its unit, what it puts at risk). All the words of the table are in the file.
+with open(Path(__file__).with_suffix(".csv"), encoding="utf-8", newline="") as words:
+    MEASURES = {measure: (unit, risk) for measure, unit, risk in csv.reader(words)}
 _DAY, _MONTH = 86_400, 30 * 86_400  # seconds
 
 
@@ -169,9 +113,8 @@ def _behaviour(user, time):
     if not len(user):
         return {}
     seconds = time.view("int64")
-    first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])  # row of each user's first event
-    last = np.r_[first[1:], len(user)] - 1
-    events = last - first + 1
+    _, first, events = np.unique(user, return_index=True, return_counts=True)  # of each user
+    last = first + events - 1
     same = np.r_[False, seconds[1:] == seconds[:-1]]  # as the user's event before
     same[first] = False
     day = seconds // _DAY

@@ -10,6 +10,7 @@ Chapters 01 and 02 make their first split here; every later chapter uses the sam
 """
 
 import numpy as np
+from scipy import sparse
 
 
 def midnight(end):
@@ -36,7 +37,7 @@ def past(log, end):
     ░░░░░░░░░░░░│
                end         ░ returned
     """
-    return log.where(_times(log) < midnight(end))
+    return log.where(log.events["time"].to_numpy() < midnight(end))
 
 
 def future(log, end, days):
@@ -77,18 +78,16 @@ def touches(log, end, days, *, users=None, categories=64):
     """
     categories = room_for_categories(log, categories)
     chosen = user_codes(log, users)
-    rows = _labelled(log, end, days) & log.touch
     label = np.zeros((log.n_users, categories), dtype=bool)
-    label[log.events["user"].to_numpy()[rows], log.events["category"].to_numpy()[rows]] = True
+    label[tuple(acts(log, _labelled(log, end, days, log.touch), "user", "category"))] = True
     return label if users is None else label[chosen]
 
 
 def buys(log, end, days, *, users=None):
     """Label «does user u buy in the `days` days from `end`»; as `touches`, but bool (users,)."""
     chosen = user_codes(log, users)
-    rows = _labelled(log, end, days) & log.purchase
     label = np.zeros(log.n_users, dtype=bool)
-    label[log.events["user"].to_numpy()[rows]] = True
+    label[acts(log, _labelled(log, end, days, log.purchase), "user")[0]] = True
     return label[chosen]
 
 
@@ -159,11 +158,11 @@ def user_codes(log, users):
     if users.ndim != 1 or (users.size and not np.issubdtype(users.dtype, np.integer)):
         raise ValueError(f"`users` must be an array of user codes. Received: users={users!r}")
     users = users.astype(np.intp)
-    wrong = np.flatnonzero((users < 0) | (users >= log.n_users))
-    if len(wrong):
+    unknown = np.flatnonzero((users < 0) | (users >= log.n_users))
+    if len(unknown):
         raise ValueError(
             f"`users` must be codes from 0 to {log.n_users - 1}. "
-            f"Received: users[{wrong[0]}]={users[wrong[0]]}"
+            f"Received: users[{unknown[0]}]={users[unknown[0]]}"
         )
     return users
 
@@ -187,23 +186,55 @@ def room_for_categories(log, categories):
     return categories
 
 
-def _times(log):
-    return log.events["time"].to_numpy()
-
-
 def within(log, end, days):
     """Return bool (events,): does the event fall into the `days` days from `end`?"""
-    start = midnight(end)
-    stop = start + np.timedelta64(positive(days=days), "D")
-    times = _times(log)
-    return (times >= start) & (times < stop)
+    start, time = midnight(end), log.events["time"].to_numpy()
+    return (time >= start) & (time < start + positive(days=days))
 
 
-def _labelled(log, end, days):
-    """Rows of the known users within the window, after checking that the log reaches it."""
+def acts(log, rows, *names):
+    """Return the columns `names` of those `rows`, bool (events,), that are of known users.
+
+    Codes come as int64, so that cells may be numbered by them; "day" is the day of the time.
+    """
+    rows, found = np.flatnonzero(rows), []
+    rows = rows[log.events["user"].to_numpy()[rows] >= 0]
+    for name in names:
+        values = log.events["time" if name == "day" else name].to_numpy()[rows]
+        if name == "day":
+            values = values.astype("M8[D]")
+        found.append(values.astype(np.int64) if values.dtype.kind == "i" else values)
+    return found
+
+
+def side_column(log, table, name):
+    """The column `name` of "items" or "users", an array; ValueError for a log without it."""
+    frame = getattr(log, table)
+    if name not in frame:
+        raise ValueError(
+            f"`log.{table}` must have a column '{name}'. Received: {list(frame.columns)}"
+        )
+    return frame[name].to_numpy()
+
+
+def counted(shape, *codes, weight=None):
+    """Return a table of `shape`: how often the codes name each cell, or the sum of its weights."""
+    cells = codes[0]
+    for code, size in zip(codes[1:], shape[1:]):
+        cells = cells * size + code
+    return np.bincount(cells, weight, np.prod(shape, dtype=int)).reshape(shape)
+
+
+def summing(codes, n):
+    """Return the sparse matrix (n, rows) that sums those rows of a table that have one code."""
+    return sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), (n, len(codes)))
+
+
+def _labelled(log, end, days, rows):
+    """Those of `rows` within the window, after checking that the log reaches it."""
     if not len(log) or midnight(end) >= log.end:
         raise ValueError(
             "`end` must lie before the end of the log, or every label would be False. "
             f"Received: end={end!r} for a log that ends at {log.end if len(log) else None}"
         )
-    return within(log, end, days) & (log.events["user"].to_numpy() >= 0)
+    return within(log, end, days) & rows

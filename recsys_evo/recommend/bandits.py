@@ -14,12 +14,13 @@ little better than it is. Chapters 09 and 10 use this module.
 """
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from scipy.optimize import minimize_scalar
 
 from recsys_evo.collect.events import ACTIONS, IMPRESSION
 from recsys_evo.models.baselines import ALS
-from recsys_evo.prepare.splits import positive
+from recsys_evo.prepare.splits import acts, positive, summing
 
 from .policies import Policy, between
 
@@ -37,10 +38,8 @@ def item_vectors(log, *, factors=8):
     """
     ranker = ALS(factors=factors, iterations=5).fit(log)
     touches, own = ranker.popularity[:, None].astype(float), ranker.items.astype(float)
-    category = np.zeros(log.n_items, int)
-    if "category" in log.items:
-        category = log.items["category"].to_numpy()
-    member = sparse.csr_array((np.ones(log.n_items), (category, np.arange(log.n_items))))
+    category = log.items.get("category", pd.Series(0, log.items.index)).to_numpy()
+    member = summing(category, category.max() + 1)
     shared = (member @ (touches * own)) / np.maximum(member @ touches, 1)
     vectors = (touches * own + _OWN * shared[category]) / (touches + _OWN)
     return np.hstack([np.ones_like(touches), vectors / np.sqrt((vectors**2).mean())])
@@ -178,13 +177,8 @@ class Thompson(LinearBandit):
 
     def best(self, users, n):
         """Return the items (models, users, n) of the highest scores by each model, best first."""
-        x = self.x[self.offered].T.astype(np.float32)
-        return np.stack(
-            [
-                self._top(weights[users] @ x + effect[self.offered], n)
-                for weights, effect in self.ensemble
-            ]
-        )
+        x, on = self.x[self.offered].T.astype(np.float32), self.offered
+        return np.stack([self._top(w[users] @ x + effect[on], n) for w, effect in self.ensemble])
 
     def chance(self, users, items):
         return (self.best(users, items.shape[1]) == items).mean(axis=0)
@@ -224,11 +218,6 @@ def _squares(x):
 
 def _counts(log, action):
     """How often there was this action code of a known user on a slate, (users, items)."""
-    events = log.events
-    rows = np.flatnonzero(
-        (events["action"].cat.codes.to_numpy() == action)
-        & (events["slate"].to_numpy() >= 0)
-        & (events["user"].to_numpy() >= 0)
-    )
-    pairs = tuple(events[name].to_numpy()[rows] for name in ("user", "item"))
-    return sparse.csr_array((np.ones(len(rows)), pairs), shape=(log.n_users, log.n_items))
+    rows = (log.events["action"].cat.codes == action) & (log.events["slate"] >= 0)
+    pairs = tuple(acts(log, rows.to_numpy(), "user", "item"))
+    return sparse.csr_array((np.ones(len(pairs[0])), pairs), shape=(log.n_users, log.n_items))

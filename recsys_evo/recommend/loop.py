@@ -17,15 +17,8 @@ import numpy as np
 from recsys_evo.collect import laws
 from recsys_evo.collect.events import Log
 from recsys_evo.collect.laws import CATEGORIES, FEED, ITEMS
-from recsys_evo.collect.world import (
-    FIRST_DAY,
-    TOWN,
-    Truth,
-    World,
-    _LogSoFar,
-    _slates,
-    _Town,
-)
+from recsys_evo.collect.world import FIRST_DAY, TOWN, Truth, World, _LogSoFar, _slates, _Town
+from recsys_evo.prepare.splits import counted, positive
 
 ATTENTION = ((1 + np.arange(FEED)) ** -laws.POSITION).astype(np.float32)  # by place in the slate
 
@@ -62,11 +55,9 @@ class Evolution:
         """
         shown = self.items[:, :day] // ITEMS
         user, when, _ = np.nonzero(shown >= 0)
-        seen = np.bincount(
-            user * CATEGORIES + shown[shown >= 0],
-            laws.SEEN * laws.FADE ** (day - 1.0 - when),
-            minlength=len(shown) * CATEGORIES,
-        ).reshape(-1, CATEGORIES)
+        weight = laws.SEEN * laws.FADE ** (day - 1.0 - when)
+        shape = (len(shown), CATEGORIES)
+        seen = counted(shape, user, shown[shown >= 0], weight=weight)
         vectors, base = self.world.catalogue.vectors.T, self.world.catalogue.base
         fond = _fondness(self.world, seen)
         now, core = (getattr(self.truth, name)[:, day] for name in ("taste", "core"))
@@ -93,11 +84,9 @@ def evolve(world, policy, *, users, rounds, warm_up=28, memory=28, rng):
     ------
     ValueError for numbers that are not positive, and for slates that cannot be shown.
     """
-    for name, number in (
-        ("users", users), ("rounds", rounds), ("warm_up", warm_up), ("memory", memory)
-    ):  # fmt: skip
-        if not (isinstance(number, (int, np.integer)) and number > 0):
-            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={number!r}")
+    numbers = {"users": users, "rounds": rounds, "warm_up": warm_up, "memory": memory}
+    for name, number in numbers.items():
+        positive(**{name: number})
     policy, days = copy.deepcopy(policy), warm_up + rounds
     n_towns = -(-users // TOWN)
     cuts = np.linspace(0, users, n_towns + 1).astype(int)
@@ -125,25 +114,19 @@ def evolve(world, policy, *, users, rounds, warm_up=28, memory=28, rng):
             fond = _fondness(world, town.stocks.seen[awake])
             town.act(day, awake, slate)
             shown = town.item[awake, day, :FEED]
-            odds, added = (
-                np.take_along_axis(part, shown // ITEMS, axis=1) for part in (liking, fond)
-            )
+            category = shown // ITEMS
+            odds, added = (np.take_along_axis(x, category, axis=1) for x in (liking, fond))
             odds += value[shown]
             chance[awake + first, day] = ATTENTION / (1 + np.exp(-odds))
             utility[awake + first, day] = odds - added
     for town in towns:
         town.truth.write(days, town.hidden)
-    return Evolution(
-        world=world,
-        start=warm_up,
-        items=np.concatenate([town.item[:, :, :FEED] for town in towns]),
-        clicked=np.concatenate([town.click[:, :, :FEED] for town in towns]),
-        propensity=np.concatenate([town.propensity for town in towns]),
-        chance=chance,
-        utility=utility,
-        truth=truth,
-        log=_log(world, towns, 0, days),
+    slots = (
+        np.concatenate([getattr(town, name)[:, :, :FEED] for town in towns])
+        for name in ("item", "click", "propensity")
     )
+    log = _log(world, towns, 0, days)
+    return Evolution(world, warm_up, *slots, chance, utility, truth, log)
 
 
 def _fondness(world, seen):

@@ -123,9 +123,8 @@ def doubly_robust(
     Source: Dudík, Langford and Li (2011).
     """
     weight = _weights(logged, target, user, clip)
-    reward, predicted, expected = _columns(
-        len(weight), reward=reward, predicted=predicted, expected=expected
-    )
+    columns = {"reward": reward, "predicted": predicted, "expected": expected}
+    reward, predicted, expected = _columns(len(weight), **columns)
     value = expected + weight * (reward - predicted)
     return _ratio(value, np.ones_like(weight), user, rng=rng, n=n, level=level)
 
@@ -252,6 +251,6 @@ def _columns(n_rows, **columns):
 
 def _check_range(name, values, fits, least):
     """ValueError unless all `values` are numbers up to 1 of which `fits` is true."""
-    wrong = ~(fits & (values <= 1))
-    if wrong.any():
-        raise ValueError(f"`{name}` must lie in {least}, 1]. Received: {values[wrong][0]}")
+    outside = ~(fits & (values <= 1))
+    if outside.any():
+        raise ValueError(f"`{name}` must lie in {least}, 1]. Received: {values[outside][0]}")

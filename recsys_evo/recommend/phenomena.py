@@ -15,6 +15,7 @@ import numpy as np
 from recsys_evo.collect.laws import CATEGORIES, ITEMS
 from recsys_evo.collect.world import FIRST_DAY
 from recsys_evo.evaluate import society
+from recsys_evo.prepare.splits import acts, counted, within
 from recsys_evo.recommend.loop import ATTENTION
 
 
@@ -67,13 +68,10 @@ def _effective(counts):
 def _own_visits(evolution, first, last):
     """Clicks (users, 64) that did not come from the feed."""
     events = evolution.log.events
-    time = events["time"].to_numpy()
-    rows = (time >= FIRST_DAY + first) & (time < FIRST_DAY + last)
-    rows &= (events["action"] == "click").to_numpy() & (events["position"].to_numpy() < 0)
-    user, category = (events[name].to_numpy()[rows] for name in ("user", "category"))
-    cells = user * CATEGORIES + category
-    counts = np.bincount(cells, minlength=len(evolution.items) * CATEGORIES)
-    return counts.reshape(-1, CATEGORIES)
+    rows = ((events["action"] == "click") & (events["position"] < 0)).to_numpy()
+    rows = rows & within(evolution.log, FIRST_DAY + first, last - first)
+    codes = acts(evolution.log, rows, "user", "category")
+    return counted((len(evolution.items), CATEGORIES), *codes)
 
 
 def _boredom(evolution, first, last):

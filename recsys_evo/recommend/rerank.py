@@ -15,7 +15,7 @@ from sklearn.preprocessing import normalize
 
 from recsys_evo.evaluate.ranking import top
 from recsys_evo.models.baselines import attributes
-from recsys_evo.prepare.splits import positive
+from recsys_evo.prepare.splits import acts, counted, positive, side_column
 
 from .policies import between, standardise
 
@@ -31,7 +31,7 @@ class Rerank:
     candidates : int, how many of a user's best items by score are looked at.
     """
 
-    def __init__(self, *, weight, candidates=100):
+    def __init__(self, *, weight=0.7, candidates=100):
         self.weight = between("weight", weight, 0, 1)
         self.candidates = positive(candidates=candidates)
 
@@ -94,8 +94,7 @@ class MMR(Rerank):
         self.likeness = (table @ table.T).toarray()
 
     def _aim(self, users, items, slate):
-        near = self.likeness[slate[:, :, None], items[:, None]]
-        return -near.max(axis=1, initial=0)
+        return -self.likeness[slate[:, :, None], items[:, None]].max(axis=1, initial=0)
 
 
 class Calibrated(Rerank):
@@ -112,7 +111,7 @@ class Calibrated(Rerank):
         super().__init__(weight=weight, candidates=candidates)
 
     def learn(self, log):
-        self.category = _categories(log)
+        self.category = side_column(log, "items", "category")
         touches = _touches(log)
         everyone = touches.sum(axis=0) / max(touches.sum(), 1)
         self.shares = touches + everyone
@@ -124,10 +123,8 @@ class Calibrated(Rerank):
         count = np.zeros(wanted.shape)
         np.add.at(count, (rows, self.category[slate]), 1)
         place = 1 + slate.shape[1]
-        now, then = (
-            rel_entr(wanted, (1 - _BLUR) * (count + more) / place + _BLUR * wanted)
-            for more in (0, 1)
-        )
+        blurred = ((1 - _BLUR) * (count + more) / place + _BLUR * wanted for more in (0, 1))
+        now, then = (rel_entr(wanted, shares) for shares in blurred)
         change = (then - now)[rows, self.category[items]]
         return -(now.sum(axis=1, keepdims=True) + change)
 
@@ -137,9 +134,6 @@ class PopularityCorrected(Rerank):
 
     The aim is −log(1 + touches). `weight`, `candidates`: as for `Rerank`.
     """
-
-    def __init__(self, *, weight=0.7, candidates=100):
-        super().__init__(weight=weight, candidates=candidates)
 
     def learn(self, log):
         item = log.events["item"].to_numpy()[log.touch]
@@ -163,28 +157,17 @@ class Rested(Rerank):
         self.half_life = between("half_life", half_life, 0.01, np.inf)
 
     def learn(self, log):
-        self.category = _categories(log)
-        ago = (log.end - log.events["time"].to_numpy()) / np.timedelta64(1, "D")
-        self.fresh = _touches(log, 0.5 ** (ago / self.half_life))
+        self.category = side_column(log, "items", "category")
+        self.fresh = _touches(log, lambda days: 0.5 ** (days / self.half_life))
 
     def _aim(self, users, items, slate):
         return -np.take_along_axis(self.fresh[users], self.category[items], axis=1)
 
 
-def _categories(log):
-    """The category (items,) of each item; ValueError for a log that does not know it."""
-    if "category" not in log.items:
-        raise ValueError(
-            f"`log.items` must have a column 'category'. Received: {list(log.items.columns)}"
-        )
-    return log.items["category"].to_numpy()
-
-
-def _touches(log, weight=None):
-    """The touches (users, categories) of known users, each with its weight (events,) or 1."""
-    rows = np.flatnonzero(log.touch & (log.events["user"].to_numpy() >= 0))
-    user, category = (log.events[name].to_numpy()[rows] for name in ("user", "category"))
-    cell = user.astype(np.int64) * log.n_categories + category
-    weight = None if weight is None else weight[rows]
-    table = np.bincount(cell, weight, minlength=log.n_users * log.n_categories)
-    return table.reshape(log.n_users, log.n_categories).astype(float)
+def _touches(log, weigh=None):
+    """The touches (users, categories) of known users; `weigh` weighs each by the days since."""
+    codes, weight = acts(log, log.touch, "user", "category"), None
+    if weigh is not None:
+        (time,) = acts(log, log.touch, "time")
+        weight = weigh((log.end - time) / np.timedelta64(1, "D"))
+    return counted((log.n_users, log.n_categories), *codes, weight=weight).astype(float)

@@ -51,7 +51,7 @@ class TestWeeks:
     def test_many_users_are_read_in_blocks(self, monkeypatch):
         log = log_of([click(user, day) for user in range(N_USERS) for day in range(user + 1)])
         found = weeks(log, end=FIRST_DAY + 7)
-        monkeypatch.setattr("recsys_evo.models.weeks._BLOCK", 3)
+        monkeypatch.setattr("recsys_evo.prepare.images._USERS", 3)
         np.testing.assert_array_equal(weeks(log, end=FIRST_DAY + 7), found)
         np.testing.assert_array_equal(found[:, 0, :, 0].sum(axis=1), [1, 2, 3, 4])
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys_evo.collect.events import Log
-from recsys_evo.prepare import hand
+from recsys_evo.prepare import hand, images
 from recsys_evo.prepare.hand import (
     CAREFUL,
     FEATURES,
@@ -148,7 +148,7 @@ def gaps_of(rows, category):
 def test_careful_features_are_what_their_definitions_say(log, end, days, ahead, order, block):
     window = {"end": end, "days": days, "categories": N_CATEGORIES}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hand, "_BLOCK", block)
+        patch.setattr(images, "_USERS", block)
         found = careful_features(log, ahead=ahead, order=order, **window)
         some = careful_features(log, ahead=ahead, order=order, users=[3, 1, 3], **window)
     np.testing.assert_array_equal(some, found[[3, 1, 3]])
