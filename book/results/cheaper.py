@@ -40,7 +40,7 @@ MODULES = [
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
 ]
-SEEDS = [0, 1]
+SEEDS = [0, 1, 2]
 
 TEACH, ASKED, END = 2_000, 800, 64
 TRUE = np.argsort(CATALOGUE.position)

@@ -47,7 +47,7 @@ MODULES = [
     "recsys_evo.prepare.splits",
     "recsys_evo.recommend.policies",
 ]
-SEEDS = [0, 1]
+SEEDS = [0, 1, 2]
 
 DOSES = (0.05, 0.2, 0.5)
 SLOTS = (0.2, 0.5, 0.95)  # filled by the policy
