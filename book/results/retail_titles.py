@@ -3,22 +3,24 @@
 A fifth of the products on sale are hidden: all that was bought of them before a date is taken out.
 Then NDCG@10 of what customers buy for the first time in the four weeks after, ranked among the
 hidden (cold), or among the others on sale (warm); and, of the products that are really new, which
-are sold for the first time in those weeks, among these (new).
+are sold for the first time in those weeks, among these (new). Of titles and prices no more is known
+than the invoices before the date say; of a new product, what its first one says.
 
-The first date chooses the settings; the five others measure. A seed draws what is hidden.
-Intervals are over customers, each with all of their dates.
+The first date chooses the settings; the five others measure, each with three draws of the hidden.
 """
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.preprocessing import KBinsDiscretizer, normalize
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import normalize
 
 from recsys_evo.collect import datasets
+from recsys_evo.collect.sources import retail
 from recsys_evo.evaluate import ranking
-from recsys_evo.evaluate.forecasts import bootstrap, weighted_mean
 from recsys_evo.models.baselines import (
     ItemNeighbours,
     Popularity,
@@ -37,33 +39,40 @@ MODULES = [
     "recsys_evo.models.baselines",
     "recsys_evo.prepare.splits",
 ]
-SEEDS = [0]  # what is hidden
+SEEDS = [0]  # of all draws
 
 FIRST, DAYS = np.datetime64("2011-05-09"), 28
 DATES = FIRST + DAYS * np.array([1, 2, 3, 4, 5])
-KEPT = (1, 3, 10, 30, 100)
-CURVE = DATES[[1, 4]]  # the dates of the learning curve
+DRAWS, CURVES = (
+    5,
+    2,
+)  # of what is hidden at a date; those with a learning curve
+KEPT = (3, 10, 30, 100)
 # Chosen at FIRST.
-SIZE, RIDGE, STACK, HALF = 256, 0.3, 10.0, 0.5
+SIZE, RIDGE, STACK, HALF, KAPPA = 256, 1.0, 30.0, 0.5, 100.0
 EASE = {"regularisation": 500.0, "tau": 200.0}  # as in chapter 12
 
 
-def text(titles):
-    """TF-IDF (items, words) of the titles, and its truncated SVD (items, SIZE)."""
-    words = TfidfVectorizer(
+def text(titles, known):
+    """TF-IDF (items, words) of the titles, and its truncated SVD (items, SIZE).
+
+    Both are made of the known (bool) and then said of all.
+    """
+    counted = TfidfVectorizer(
         token_pattern=r"[^\W\d_]{3,}", min_df=2, sublinear_tf=True
-    ).fit_transform(titles)
-    svd = TruncatedSVD(SIZE, random_state=0)
-    return words, normalize(svd.fit_transform(words))
+    ).fit(titles[known])
+    words = counted.transform(titles)
+    svd = TruncatedSVD(SIZE, random_state=0).fit(words[known])
+    return words, normalize(svd.transform(words))
 
 
-def kept_last(log, chosen, k):
-    """The log with no more than the last k rows of each of the chosen items."""
+def kept(log, chosen, k, order):
+    """The log with no more than k rows of each of the chosen items, those first in `order`."""
     item = log.events["item"].to_numpy()
-    late = np.argsort(-log.events["time"].to_numpy().astype("i8"))
-    back = np.empty(len(item), int)
-    back[late] = pd.Series(item[late]).groupby(item[late]).cumcount()
-    return log.where(~np.isin(item, np.flatnonzero(chosen)) | (back < k))
+    first = np.argsort(order)
+    place = np.empty(len(item), int)
+    place[first] = pd.Series(item[first]).groupby(item[first]).cumcount()
+    return log.where(~np.isin(item, np.flatnonzero(chosen)) | (place < k))
 
 
 class Stacked(RecentEASE):
@@ -81,13 +90,13 @@ class Stacked(RecentEASE):
         self.touched = own
 
 
-def mapped(model, features, warm, ridge=RIDGE):
-    """EASE's matrix, each item's column foretold from its features."""
-    x = features[warm]
-    normal = x.T @ x + ridge * np.eye(x.shape[1])
-    return (
-        features @ np.linalg.solve(normal, x.T @ model.weight.T[warm])
-    ).T
+def mapped(scores, features, warm):
+    """Scores (users, items): each user's, foretold from the items' features.
+
+    A ridge regression, with an intercept, on the scores of the warm items.
+    """
+    ridge = Ridge(RIDGE).fit(features[warm], scores[:, warm].T)
+    return ridge.predict(features).T
 
 
 def mean_by(groups, values, warm):
@@ -106,33 +115,57 @@ def standardised(scores, shown):
 
 
 class Shop:
-    """The log of purchases, and the features of the products."""
+    """The log of purchases, and the paid lines of the invoices."""
 
     def __init__(self):
         log = datasets.load("online-retail").clean()[0]
         self.log = log.where(log.purchase)
-        items = log.items
-        self.words, self.titles = text(items["title"].fillna(""))
-        price = np.log(
-            items["price"].astype(float).fillna(items["price"].median())
+        card = datasets.card("online-retail")
+        places = (place for _, place in datasets._places(card))
+        lines = retail._table(next(filter(None, map(card.find, places))))
+        lines = lines[lines["UnitPrice"] > 0].dropna(subset="Description")
+        code = pd.Index(log.items["id"]).get_indexer(lines["StockCode"])
+        lines = lines.assign(
+            item=code, time=pd.to_datetime(lines["InvoiceDate"])
         )
-        bins = KBinsDiscretizer(
-            12,
-            encode="onehot-dense",
-            strategy="quantile",
-            quantile_method="averaged_inverted_cdf",
-        )
-        self.price = bins.fit_transform(price.to_numpy()[:, None])
+        self.lines = lines[code >= 0].sort_values("time", kind="stable")
+
+
+class Features:
+    """What the shop could say of its products at a date."""
+
+    def __init__(self, shop, end):
+        lines, n = shop.lines, shop.log.n_items
+        early = lines[lines["time"] < end]
+        known = np.isin(np.arange(n), early["item"])
+        launch = lines[~known[lines["item"]]].drop_duplicates("item")
+        lines = pd.concat([early, launch])
+        often = lines.value_counts(["item", "Description"]).reset_index()
+        often = often.sort_values(
+            ["item", "count", "Description"],
+            ascending=[True, False, True],
+        ).drop_duplicates("item")
+        titles = np.full(n, "", object)
+        titles[often["item"]] = often["Description"]
+        price = lines.groupby("item")["UnitPrice"].median()
+        cost = np.full(n, price.median())
+        cost[price.index] = price
+        cost = np.log(cost)[:, None]
+        self.words, self.titles = text(titles, known)
+        edges = np.quantile(cost[known], np.arange(1, 12) / 12)
+        self.price = np.eye(12)[np.searchsorted(edges, cost.ravel())]
+        shelves = KMeans(64, n_init=4, random_state=0)
+        shelves.fit(self.titles[known])
         self.shelf = sparse.csr_array(
-            np.eye(log.n_categories)[items["category"]]
+            np.eye(64)[shelves.predict(self.titles)]
         )
-        self.named = items["title"].notna().to_numpy()
+        self.named = titles != ""
 
 
 class Cut:
-    """What is asked at one date."""
+    """What is asked at one date, and what is hidden."""
 
-    def __init__(self, shop, end, rng):
+    def __init__(self, shop, features, end, rng):
         log = shop.log
         self.whole, future = (
             splits.past(log, end),
@@ -143,7 +176,7 @@ class Cut:
             self.whole.events["item"], minlength=log.n_items
         )
         on_sale = np.bincount(lately, minlength=log.n_items) > 0
-        on_sale &= shop.named
+        on_sale &= features.named
         choice = np.flatnonzero(on_sale)
         self.cold = np.zeros(log.n_items, bool)
         self.cold[rng.choice(choice, len(choice) // 5, replace=False)] = (
@@ -155,8 +188,9 @@ class Cut:
         self.new = (
             np.bincount(future.events["item"], minlength=log.n_items) > 0
         ) & (sold == 0)
-        self.new &= shop.named
-        self.past = kept_last(self.whole, self.cold, 0)
+        self.new &= features.named
+        self.luck = rng.permutation(len(self.whole))
+        self.past = self.knowing(0)
         known = np.bincount(
             self.past.events["user"], minlength=log.n_users
         )
@@ -164,6 +198,10 @@ class Cut:
             (np.diff(fresh.indptr) > 0) & (known > 0)
         )
         self.bought, self.seen = fresh[self.users], seen[self.users]
+
+    def knowing(self, k):
+        """The past with k purchases of each hidden product, drawn by lot."""
+        return kept(self.whole, self.cold, k, self.luck)
 
     def judged(self, scores, shown):
         """NDCG@10 (users,) among `shown`, of what the customer had not bought before."""
@@ -174,45 +212,54 @@ class Cut:
         return ranking.measures(scores, wanted, seen=self.seen)["NDCG"]
 
 
-def scores(shop, cut):
-    """Scores (users, items) by model."""
+def scores(features, cut, unhidden):
+    """Scores (users, items) by model; `unhidden` is EASE of the whole past."""
     past, users = cut.past, cut.users
     model = RecentEASE(**EASE).fit(past)
     history = model.history[users]
     sold = Popularity().fit(past).popularity
     everyone = np.ones((len(users), 1))
-    titled = np.hstack([shop.titles, HALF * shop.price])
-    told = history @ mapped(model, titled, cut.warm)
+    words, titles, price = features.words, features.titles, features.price
+    titled = np.hstack([titles, HALF * price])
     behaviour = model.scores(users)
-    trust = (sold / (sold + 10.0))[None]
+    told = mapped(behaviour, titled, cut.warm)
+    trust = (sold / (sold + KAPPA))[None]
     shown = cut.warm | cut.cold
-    flags = shop.words.copy()
+    rows = sparse.hstack([words, sparse.csr_array(HALF * price)]).tocsr()
+    flags = sparse.csr_array(words, copy=True)
     flags.data[:] = 1
     return {
         "chance": np.zeros(behaviour.shape),
         "popularity": everyone * sold,
         "popularity of the category": everyone
-        * mean_by(shop.shelf, sold, cut.warm),
+        * mean_by(features.shelf, sold, cut.warm),
         "popularity of the price": everyone
-        * mean_by(sparse.csr_array(shop.price), sold, cut.warm),
+        * mean_by(sparse.csr_array(price), sold, cut.warm),
         "popularity of the words": everyone
-        * mean_by(sparse.csr_array(flags), sold, cut.warm),
-        "likeness of words": (
-            history @ shop.words @ shop.words.T
-        ).toarray(),
-        "likeness, SVD": (history @ shop.titles) @ shop.titles.T,
-        "map, price": history @ mapped(model, shop.price, cut.warm),
-        "map, titles": history @ mapped(model, shop.titles, cut.warm),
+        * mean_by(flags, sold, cut.warm),
+        "likeness of words": (history @ words @ words.T).toarray(),
+        "likeness, SVD": (history @ titles) @ titles.T,
+        "map, price": mapped(behaviour, price, cut.warm),
+        "map, titles": mapped(behaviour, titles, cut.warm),
         "map, titles and price": told,
-        "map, words": history
-        @ mapped(model, shop.words.toarray(), cut.warm),
+        "map, words": mapped(behaviour, words.toarray(), cut.warm),
         "behaviour": behaviour,
-        "early": Stacked(titled, STACK, **EASE).fit(past).scores(users),
+        "early": Stacked(rows, STACK, **EASE).fit(past).scores(users),
         "late": trust * standardised(behaviour, shown)
         + (1 - trust) * standardised(told, shown),
-        "behaviour, not hidden": RecentEASE(**EASE)
-        .fit(cut.whole)
-        .scores(users),
+        "behaviour, not hidden": unhidden.scores(users),
+    }
+
+
+def by_touches(features, cut, k):
+    """Scores of behaviour and of titles where k purchases of each hidden product are known."""
+    past = cut.knowing(k)
+    behaviour = RecentEASE(**EASE).fit(past).scores(cut.users)
+    near = ItemNeighbours(neighbours=200).fit(past)
+    return {
+        "EASE": behaviour,
+        "neighbours": near.scores(cut.users),
+        "map, titles": mapped(behaviour, features.titles, cut.warm),
     }
 
 
@@ -232,7 +279,7 @@ GAPS = {
     "warm": (
         ("late", "behaviour"),
         ("early", "behaviour"),
-        ("behaviour", "map, titles and price"),
+        ("behaviour", "likeness of words"),
         ("behaviour", "popularity"),
     ),
     "new": (
@@ -246,86 +293,98 @@ GAPS = {
 }
 
 
+CURVE_GAPS = (("EASE", "map, titles"), ("neighbours", "map, titles"))
+
+
+class Answers:
+    """NDCG@10 of each question, by model: (questions, models), NaN where there was none."""
+
+    def __init__(self):
+        self.rows, self.customers, self.sets = [], [], []
+
+    def add(self, number, cut, found, shown):
+        """The questions of the cut; `number` says which set of hidden products they share."""
+        self.names = list(found)
+        self.rows.append(
+            np.stack(
+                [cut.judged(x, shown) for x in found.values()], axis=1
+            )
+        )
+        self.customers.append(cut.users)
+        self.sets.append(np.full(len(cut.users), number))
+
+    def table(self, pairs, rng, n=1000):
+        """Means and gaps, with 95% intervals: customers and sets are both drawn again, n times.
+
+        Both at once is the pigeonhole bootstrap (Owen 2007), which errs on the wide side.
+        """
+        rows = np.concatenate(self.rows)
+        asked = ~np.isnan(rows[:, 0])
+        rows = rows[asked]
+        customers = np.concatenate(self.customers)[asked]
+        sets = np.concatenate(self.sets)[asked]
+        at = self.names.index
+        gaps = [
+            rows[:, at(one)] - rows[:, at(other)] for one, other in pairs
+        ]
+        labels = self.names + [f"{one} − {other}" for one, other in pairs]
+        rows = np.column_stack([rows, *gaps])
+        (_, customer), (_, place) = (
+            np.unique(x, return_inverse=True) for x in (customers, sets)
+        )
+        draws = []
+        for _ in range(n):
+            weight = np.ones(len(rows))
+            for code in (customer, place):
+                size = code.max() + 1
+                again = rng.integers(size, size=size)
+                weight *= np.bincount(again, minlength=size)[code]
+            draws.append(weight @ rows / weight.sum())
+        found = np.vstack(
+            [
+                rows.mean(axis=0),
+                np.quantile(draws, (0.025, 0.975), axis=0),
+            ]
+        )
+        return {
+            "asked": [len(rows), customer.max() + 1],
+            "found": dict(zip(labels, found.T.tolist())),
+        }
+
+
 def run(seed):
     rng = np.random.default_rng([seed, 16])
     shop = Shop()
-    customers, found = [], {part: {} for part in GAPS}
-    sizes, curve = [], {}
-    for end in DATES:
-        cut = Cut(shop, end, rng)
-        parts = {"cold": cut.cold, "warm": cut.warm, "new": cut.new}
-        customers.append(cut.users)
-        for name, values in scores(shop, cut).items():
-            for part, shown in parts.items():
-                found[part].setdefault(name, []).append(
-                    cut.judged(values, shown)
-                )
-        sizes.append([int(shown.sum()) for shown in parts.values()])
-        if end in CURVE:
-            for k in KEPT:
-                for name, values in by_touches(shop, cut, k).items():
-                    curve.setdefault(name, {}).setdefault(k, []).append(
-                        float(np.nanmean(cut.judged(values, cut.cold)))
-                    )
-    customer = np.concatenate(customers)
-
-    def over_customers(values):
-        values = np.concatenate(values)
-        there = ~np.isnan(values)
-        return list(
-            bootstrap(
-                weighted_mean,
-                values[there],
-                user=customer[there],
-                rng=rng,
-                n=500,
+    parts = {part: Answers() for part in GAPS}
+    curve = {k: Answers() for k in KEPT}
+    sizes = []
+    for date, end in enumerate(DATES):
+        features = Features(shop, end)
+        unhidden = RecentEASE(**EASE).fit(splits.past(shop.log, end))
+        for draw in range(DRAWS):
+            cut = Cut(shop, features, end, rng)
+            number = DRAWS * date + draw
+            found = scores(features, cut, unhidden)
+            parts["cold"].add(number, cut, found, cut.cold)
+            parts["warm"].add(number, cut, found, cut.warm)
+            # The new are the same in all draws, which are therefore no sets of their own.
+            parts["new"].add(0, cut, found, cut.new)
+            sizes.append(
+                [int(x.sum()) for x in (cut.cold, cut.warm, cut.new)]
             )
-        )
-
-    def asked(part):
-        there = ~np.isnan(np.concatenate(found[part]["chance"]))
-        return [int(there.sum()), len(np.unique(customer[there]))]
-
+            for k in KEPT if draw < CURVES else ():
+                found = by_touches(features, cut, k)
+                curve[k].add(number, cut, found, cut.cold)
+    tables = {
+        part: answers.table(GAPS[part], rng)
+        for part, answers in parts.items()
+    }
     return {
         "dates": [str(end) for end in DATES],
-        "items": sizes,
-        "asked": {part: asked(part) for part in GAPS},
-        "NDCG": {
-            part: {
-                name: over_customers(values)
-                for name, values in found[part].items()
-            }
-            for part in GAPS
-        },
-        "gaps": {
-            part: {
-                f"{one} − {other}": over_customers(
-                    [
-                        a - b
-                        for a, b in zip(
-                            found[part][one], found[part][other]
-                        )
-                    ]
-                )
-                for one, other in pairs
-            }
-            for part, pairs in GAPS.items()
-        },
+        "items": np.mean(sizes, axis=0).tolist(),
+        "tables": tables,
         "touches": {
-            name: [float(np.mean(values[k])) for k in KEPT]
-            for name, values in curve.items()
+            str(k): answers.table(CURVE_GAPS, rng)["found"]
+            for k, answers in curve.items()
         },
-    }
-
-
-def by_touches(shop, cut, k):
-    """Scores of behaviour and of titles where k purchases of each hidden product are known."""
-    past = kept_last(cut.whole, cut.cold, k)
-    model = RecentEASE(**EASE).fit(past)
-    near = ItemNeighbours(neighbours=200).fit(past)
-    return {
-        "EASE": model.scores(cut.users),
-        "neighbours": near.scores(cut.users),
-        "map, titles": model.history[cut.users]
-        @ mapped(model, shop.titles, cut.warm),
     }

@@ -5,12 +5,17 @@ tells apart what shares both. The same causal Transformer learns these codes, th
 out by chance, and plain item ids, from the same last 20 touches. A fifth of the items are probes
 without a touch. NDCG@10 of what a user seeks out in the week after, among the probes (cold) and
 the others (warm).
+
+The rivals of equal information have the same picture, or the same two letters that were made of
+it: likeness, and a ridge regression of EASE's scores (the map), also blended with EASE.
 """
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.cluster import KMeans
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import normalize
 
 from recsys_evo.collect.events import Log
 from recsys_evo.collect.laws import (
@@ -37,6 +42,7 @@ MODULES = [
     "recsys_evo.evaluate.ranking",
     "recsys_evo.models.baselines",
     "recsys_evo.models.hurdle",
+    "recsys_evo.models.networks",
     "recsys_evo.models.transformer",
     "recsys_evo.prepare.splits",
 ]
@@ -47,6 +53,7 @@ N = CATEGORIES * ITEMS
 CATEGORY = np.repeat(np.arange(CATEGORIES), ITEMS)
 NOISE, WIDTH, LEVEL, BEAMS, ITEMS_SEEN = 0.15, 16, 16, 20, 20
 EPOCHS, EASE = 5, {"regularisation": 1600.0, "tau": 50.0}
+RIDGE, KAPPA = 1.0, 10.0  # of the map, of the blend
 
 
 def semantic_ids(x, *, levels=2, seed=0):
@@ -152,6 +159,35 @@ def told_of(code, known):
     )
 
 
+def likeness(history, features):
+    """Scores (users, items): the cosines with what the user touched, added up."""
+    x = normalize(features)
+    return (history @ x) @ x.T
+
+
+def mapped(scores, features, warm):
+    """Scores (users, items): each user's, foretold from the items' features.
+
+    A ridge regression, with an intercept, on the scores of the warm items.
+    """
+    ridge = Ridge(RIDGE).fit(features[warm], scores[:, warm].T)
+    return ridge.predict(features).T
+
+
+def standardised(scores, shown):
+    part = scores[:, shown]
+    spread = np.maximum(part.std(axis=1, keepdims=True), 1e-9)
+    return (scores - part.mean(axis=1, keepdims=True)) / spread
+
+
+def blend(behaviour, content, count, kappa, shown):
+    """The more touches an item has, the more its behaviour counts."""
+    trust = count / (count + kappa + 1e-9)
+    return trust * standardised(behaviour, shown) + (
+        1 - trust
+    ) * standardised(content, shown)
+
+
 def run(seed):
     rng = np.random.default_rng([seed, 161])
     log = (
@@ -189,7 +225,19 @@ def run(seed):
             )
         return found
 
-    ease = RecentEASE(**EASE).fit(past).scores()
+    model = RecentEASE(**EASE).fit(past)
+    ease = model.scores()
+    letters = np.hstack([np.eye(LEVEL)[code] for code in codes.T[:2]])
+    whole = np.eye(LEVEL**2)[codes[:, 0] * LEVEL + codes[:, 1]]
+    content = {
+        "picture": picture,
+        "letters": np.hstack([letters, whole]),
+    }
+    told = {
+        name: mapped(ease, x, parts["warm"])
+        for name, x in content.items()
+    }
+    touches = np.bincount(past.events["item"], minlength=N)
     fashion = Popularity().fit(past).scores()
     count = np.zeros((USERS, N))
     rows = past.events
@@ -204,6 +252,16 @@ def run(seed):
         "EASE, recency": answer(lambda part: ease),
         "item ids": answer(lambda part: plain),
     }
+    for name, x in content.items():
+        for way, scores in (
+            ("likeness", likeness(model.history, x)),
+            ("map", told[name]),
+            (
+                "EASE and map",
+                blend(ease, told[name], touches, KAPPA, shown),
+            ),
+        ):
+            found[f"{way}, {name}"] = answer(lambda part, x=scores: x)
     for name, words in (
         ("semantic ids", tokens),
         ("shuffled ids", rng.permutation(tokens)),
