@@ -1,6 +1,6 @@
 """Chapter 18: what damage to a log costs the models that learn from it; what a repair brings back.
 
-Five worlds. In `logs`, 2,000 users live 71 days and each log is damaged by a dose: the share of
+A world a seed. In `logs`, 2,000 users live 71 days and each log is damaged by a dose: the share of
 its touches that is lost, or the touches added as a share of the clean ones. Half of the users
 teach two classifiers («is a category touched in the next three days?», from day 64); the others
 are asked. Two rankers learn from the 64 days of all, and are asked for the items that a user
@@ -47,7 +47,7 @@ MODULES = [
     "recsys_evo.prepare.splits",
     "recsys_evo.recommend.policies",
 ]
-SEEDS = [0, 1, 2]
+SEEDS = [0, 1, 2, 3]
 
 DOSES = (0.05, 0.2, 0.5)
 SLOTS = (0.2, 0.5, 0.95)  # filled by the policy
