@@ -34,6 +34,7 @@ EVENT = np.dtype(
     ]
 )
 _DAY = 86_400
+_NEVER = -(2**60)  # the second of the latest event, before there is one
 _MEASURES = 4  # touches, dwell, amount, purchases
 
 
@@ -74,9 +75,9 @@ class Stream:
         if self.lateness < 0:
             raise ValueError(f"`lateness` must not be negative. Received: lateness={lateness!r}")
         # When a day is final, all of the window that ends with it must be here still.
-        kept = self.days + -(-self.lateness // _DAY) + 1
-        self.cells = np.zeros((n_users, kept, categories, _MEASURES))
-        self._latest = None  # second of the latest event
+        self._kept = self.days + -(-self.lateness // _DAY) + 1
+        self.cells = np.zeros((n_users, self._kept, categories, _MEASURES))
+        self._latest = _NEVER
         self._seen = {}  # day → the keys of its events, as long as copies may come
         self.taken = self.copies = self.late = self.unknown = 0
 
@@ -86,9 +87,8 @@ class Stream:
 
         An image whose `end` is not after it is final.
         """
-        if self._latest is None:
-            return np.datetime64("NaT", "s")
-        return np.datetime64(self._latest - self.lateness, "s")
+        begun = self._latest > _NEVER
+        return np.datetime64(self._latest - self.lateness if begun else "NaT", "s")
 
     def add(self, batch):
         """Count an `EVENT` array (events,), in its order: as if its events were added one by one.
@@ -100,9 +100,7 @@ class Stream:
         if not len(batch):
             return
         second = batch["time"].view(np.int64)
-        latest = np.maximum.accumulate(second)
-        if self._latest is not None:
-            latest = np.maximum(latest, self._latest)
+        latest = np.maximum(np.maximum.accumulate(second), self._latest)
         late = second < latest - self.lateness
         known = batch["user"] >= 0
         self.late += int(late.sum())
@@ -151,14 +149,11 @@ class Stream:
 
     def state(self):
         """Return all that is known as a dict of arrays, such as `numpy.savez` takes."""
-        days = np.repeat(list(self._seen), [len(keys) for keys in self._seen.values()])
-        latest = [] if self._latest is None else [self._latest]
+        seen = [(day, key) for day, keys in self._seen.items() for key in keys]
         return {
             "cells": self.cells.copy(),
-            "window": np.array([self.days, self.lateness]),
-            "latest": np.array(latest, np.int64),
-            "seen": np.array([key for keys in self._seen.values() for key in keys], np.int64),
-            "seen_days": days.astype(np.int64),
+            "window": np.array([self.days, self.lateness, self._latest]),
+            "seen": np.array(seen, np.int64).reshape(-1, 2),
             "counts": np.array([self.taken, self.copies, self.late, self.unknown]),
         }
 
@@ -166,12 +161,11 @@ class Stream:
     def resume(cls, state):
         """Return a stream that goes on where `state` was taken."""
         n_users, _, categories, _ = state["cells"].shape
-        days, lateness = state["window"].tolist()
+        days, lateness, latest = state["window"].tolist()
         stream = cls(n_users, categories=categories, days=days, lateness=lateness)
-        stream.cells[:] = state["cells"]
-        stream._latest = state["latest"].tolist()[0] if len(state["latest"]) else None
-        for day, key in zip(state["seen_days"].tolist(), state["seen"].tolist()):
-            stream._seen.setdefault(day, set()).add(key)
+        stream.cells[:], stream._latest = state["cells"], latest
+        for day, key in state["seen"].tolist():
+            stream._is_new(day, key)
         stream.taken, stream.copies, stream.late, stream.unknown = state["counts"].tolist()
         return stream
 
@@ -183,18 +177,17 @@ class Stream:
 
     def _move_to(self, latest):
         """Empty the rows of new days, which held old ones, and forget the ids of final days."""
-        kept, day = self.cells.shape[1], latest // _DAY
-        last = day - kept if self._latest is None else self._latest // _DAY
-        for new in range(max(last, day - kept) + 1, day + 1):
-            self.cells[:, new % kept] = 0
+        day = latest // _DAY
+        for new in range(max(self._latest // _DAY, day - self._kept) + 1, day + 1):
+            self.cells[:, new % self._kept] = 0
         self._latest = latest
         for old in [d for d in self._seen if (d + 1) * _DAY <= latest - self.lateness]:
             del self._seen[old]
 
     def _count(self, batch, rows, day):
-        kept = self.cells.shape[1]
-        rows = rows[day[rows] > self._latest // _DAY - kept]  # a batch may span more than is kept
-        event, place = batch[rows], day[rows] % kept
+        # a batch may span more days than are kept
+        rows = rows[day[rows] > self._latest // _DAY - self._kept]
+        event, place = batch[rows], day[rows] % self._kept
         touch = event["weight"] * touching(event["action"])
         bought = event["weight"] * (event["action"] == PURCHASE)
         measures = (
@@ -210,14 +203,13 @@ class Stream:
     def _window(self, end, users):
         """The cells (users, days, categories, measures) of the window that ends at `end`."""
         stop = int(midnight(end).astype(np.int64))
-        kept = self.cells.shape[1]
-        newest = stop - 1 if self._latest is None else self._latest // _DAY
-        if stop - self.days <= newest - kept:
-            first = np.datetime64(newest - kept + 1 + self.days, "D")
+        newest = self._latest // _DAY
+        if stop - self.days <= newest - self._kept:
+            first = np.datetime64(newest - self._kept + 1 + self.days, "D")
             raise ValueError(f"`end` must be {first} or later. Received: end={end!r}")
         day = np.arange(stop - self.days, stop)
         users = np.arange(self.n_users) if users is None else np.asarray(users)
-        cells = self.cells[users[:, None], day % kept]
+        cells = self.cells[users[:, None], day % self._kept]
         cells[:, day > newest] = 0  # days that have not begun
         return cells
 

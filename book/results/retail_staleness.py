@@ -1,7 +1,8 @@
 """Chapter 17 on Online Retail: how much of an order is foretold, by the age of what is known.
 
-For each order from `CUT` on, which categories are in it? A category's score is the customer's
-fading purchases until some time before the order, and its popularity where there are none.
+For each order of a period, which categories are in it? A category's score is the customer's fading
+purchases until some time before the order, and its popularity until the period where there are
+none. Each period lasts until the next begins.
 """
 
 import numpy as np
@@ -17,12 +18,13 @@ MODULES = [
 ]
 SEEDS = [0]  # nothing is drawn
 
-HALF_LIFE, CUT = 56.0, np.datetime64("2011-09-01")
+HALF_LIFE = 56.0
+CUTS = ("2011-04-01", "2011-06-01", "2011-09-01")
 AGES = (0.0, 1 / 24, 1.0, 7.0, 28.0, 91.0)  # days before the order
 
 
 def run(seed):
-    """Customers' mean AUC at each age (after their code and mean gap), and the orders' gaps."""
+    """Each period: customers' mean AUC at each age (after mean gap), and orders' gaps."""
     log = datasets.load("online-retail").clean()[0]
     bought = log.events[log.purchase]
     days = (bought["time"] - pd.Timestamp(log.start)) / pd.Timedelta(
@@ -36,24 +38,23 @@ def run(seed):
         columns=range(log.n_categories), fill_value=0
     )
     basket = basket.clip(upper=1).to_numpy(float)
-    cut = (CUT - log.start).astype(int)
-    popular = basket[day < cut].mean(axis=0)
-    rows, ages = [], np.array(AGES)
-    for k in np.flatnonzero(day >= cut):
-        first, inside = (
-            np.searchsorted(customer, customer[k]),
-            basket[k] > 0,
-        )
-        since = day[k] - day[first:k]
-        if not (since > ages.max()).any() or inside.all():
-            continue
-        weight = 0.5 ** (since / HALF_LIFE) * (since > ages[:, None])
-        score = weight @ basket[first:k] + 1e-3 * popular
-        ahead = score[:, inside, None] - score[:, None, ~inside]
-        won = ((ahead > 0) + (ahead == 0) / 2).mean(axis=(1, 2))
-        rows.append([customer[k], since.min(), *won])
-    by_customer = pd.DataFrame(rows).groupby(0).mean().round(4)
-    return {
-        "by customer": by_customer.to_numpy(),
-        "gaps": np.round([row[1] for row in rows], 3),
-    }
+    cuts = [(np.datetime64(cut) - log.start).astype(int) for cut in CUTS]
+    found, ages = {}, np.array(AGES)
+    for name, cut, end in zip(CUTS, cuts, [*cuts[1:], np.inf]):
+        popular, rows = basket[day < cut].mean(axis=0), []
+        for k in np.flatnonzero((day >= cut) & (day < end)):
+            first = np.searchsorted(customer, customer[k])
+            inside, since = basket[k] > 0, day[k] - day[first:k]
+            if not (since > ages.max()).any() or inside.all():
+                continue
+            weight = 0.5 ** (since / HALF_LIFE) * (since > ages[:, None])
+            score = weight @ basket[first:k] + 1e-3 * popular
+            ahead = score[:, inside, None] - score[:, None, ~inside]
+            won = ((ahead > 0) + (ahead == 0) / 2).mean(axis=(1, 2))
+            rows.append([customer[k], since.min(), *won])
+        by_customer = pd.DataFrame(rows).groupby(0).mean().round(4)
+        found[name] = {
+            "by customer": by_customer.to_numpy(),
+            "gaps": np.round([row[1] for row in rows], 3),
+        }
+    return found
