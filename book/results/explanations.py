@@ -29,6 +29,7 @@ MODULES = [
     "recsys_evo.collect.continuation",
     "recsys_evo.evaluate.explain",
     "recsys_evo.models.cnn",
+    "recsys_evo.models.networks",
     "recsys_evo.models.transformer",
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
