@@ -257,7 +257,7 @@ def diversity(teach, asked, judge):
         ),
         np.concatenate([answers(teach, users, e) for e in ends]),
     )
-    found["250 users, 64 days, 8 cuts"] = judge(
+    found["250 users, 8 cuts of 32 days"] = judge(
         model, pyramid(asked, days=32)
     )
     for n, channels in ((250, 3), (750, 1)):
@@ -324,12 +324,13 @@ def students(teach, asked, judge, happened):
 
 def taught(student, rows, chance):
     """Fit to chances: each row counts as a yes and as a no, by its chance."""
-    weight = np.r_[chance, 1 - chance]
+    weight = np.r_[
+        chance, 1 - chance
+    ]  # rows of none stay: a leaf counts rows
     yes = np.repeat([1, 0], len(rows))
-    both = np.concatenate([rows, rows])
-    kept = weight > 0
+    name = "sample_weight"
     if hasattr(student, "steps"):
-        how = {f"{student.steps[-1][0]}__sample_weight": weight[kept]}
-    else:
-        how = {"sample_weight": weight[kept]}
-    return student.fit(both[kept], yes[kept], **how)
+        name = f"{student.steps[-1][0]}__{name}"
+    return student.fit(
+        np.concatenate([rows, rows]), yes, **{name: weight}
+    )

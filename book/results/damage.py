@@ -15,8 +15,9 @@ touches for the first time in the seven days to come. Figures of a model:
 In `exposure`, 1,500 users of a world without reinforcement live 49 days. From day 7 to 41 a share
 of the slots, the dose, is filled by a policy; all others at random. Models learn from the feed of
 days 0 to 34 and order each slate: of days 35 to 41 as it was (looks), of days 42 to 48 (clean).
-Figure: the chance that a clicked item stands above one that was not. `weight` is what is left of
-the evidence under the weights, as a share of the clicks (Kish's effective number).
+Figure: the chance that a clicked item stands above one that was not. EASE's `penalty` is chosen
+on days 28 to 34 from what was learnt until then. `weight` is what is left of the evidence under
+the weights, as a share of the clicks (Kish's effective number).
 """
 
 import numpy as np
@@ -51,6 +52,7 @@ SEEDS = [0, 1, 2, 3]
 
 DOSES = (0.05, 0.2, 0.5)
 SLOTS = (0.2, 0.5, 0.95)  # filled by the policy
+PENALTIES = (100.0, 300.0, 1_000.0)  # of EASE, chosen on days 28 to 34
 USERS, DAYS, AHEAD = 2_000, 71, 7
 END = FIRST_DAY + 64
 TEACH = np.arange(USERS // 2)
@@ -292,11 +294,10 @@ class Told:
 
     def classifiers(self, log, models):
         past = splits.past(log, END)
-        more = np.arange(USERS, log.n_users)  # machines, half and half
         teach, asked = (
             np.r_[users, part]
             for users, part in zip(
-                (TEACH, ASKED), np.array_split(more, 2)
+                (TEACH, ASKED), np.array_split(machines(log), 2)
             )
         )
         rows, asked_rows = (
@@ -323,7 +324,7 @@ class Told:
     def rankers(self, log):
         past = splits.past(log, END)
         seen, relevant = first_touches(log)
-        asked = np.r_[ASKED, np.arange(USERS, log.n_users)]
+        asked = np.r_[ASKED, machines(log)]
         real, real_seen = len(ASKED), self.seen[ASKED]
         found = {}
         for name, ranker in (
@@ -340,6 +341,12 @@ class Told:
                 "pushed": (top(hidden, 10) == self.pushed).any(1).mean(),
             }
         return found
+
+
+def machines(log):
+    """Those who come after the users and that no repair has cut."""
+    user = np.unique(log.events["user"])
+    return user[user >= USERS]
 
 
 def described(past, users, models):
@@ -429,43 +436,67 @@ def of_feed(log):
         feed[c].to_numpy() for c in ("user", "item", "propensity")
     )
     day = days(feed)
-    learn = day < 35
-    weight = np.minimum(1 / (log.n_items * chance), 5.0)
-    u, i, w, c = user[learn], item[learn], weight[learn], clicked[learn]
     shape = (log.n_users, log.n_items)
 
-    def count(values):
-        return np.bincount(i, values, log.n_items)
+    def table(values, c):
+        table = sparse.coo_array((values, (user[c], item[c])), shape)
+        return table.tocsr()
 
-    def table(values):
-        return sparse.coo_array((values, (u[c], i[c])), shape).tocsr()
+    def weigh(c):
+        """A click counts more, the less likely it was shown; on average 1."""
+        weight = 1 / chance[c]
+        return np.minimum(weight / weight.mean(), 5.0)
 
-    alike = table(np.ones(c.sum())).astype(bool).astype(float)
-    weighted = table(w[c])
-    weighted.data = np.minimum(weighted.data, 5.0)
+    def eases(before):
+        """The two tables of clicks, and what both are asked with."""
+        c = clicked & (day < before)
+        alike = table(np.ones(c.sum()), c).astype(bool).astype(float)
+        weighted = table(weigh(c), c)
+        weighted.data = np.minimum(weighted.data, 5.0)
+        return alike, {"EASE": alike, "EASE, weighted": weighted}
+
+    def judged(score, since, before):
+        rows = (day >= since) & (day < before)
+        return above(score[user, item], clicked, rows)
+
+    alike, tables = eases(28)  # the penalty is chosen on days 28 to 34
+    penalty = {
+        name: max(
+            PENALTIES,
+            key=lambda p: judged(alike @ ease(rows, p), 28, 35),
+        )
+        for name, rows in tables.items()
+    }
+    learn = day < 35
+    c = clicked & learn
+    w, clicks = weigh(c), np.bincount(item[c], minlength=log.n_items)
+    shows = np.bincount(item[learn], minlength=log.n_items)
+    alike, tables = eases(35)
     scores = {
-        "clicks": np.tile(count(c), (log.n_users, 1)),
-        "clicks, weighted": np.tile(count(c * w), (log.n_users, 1)),
-        "click rate": np.tile(
-            (count(c) + 5 * c.mean()) / (count(None) + 5),
-            (log.n_users, 1),
-        ),
-        "EASE": alike @ ease(alike),
-        "EASE, weighted": alike @ ease(weighted),
+        "clicks": clicks,
+        "clicks, weighted": np.bincount(item[c], w, log.n_items),
+        "click rate": (clicks + 5 * c.sum() / learn.sum()) / (shows + 5),
     }
-    kept = w[c].sum() ** 2 / (w[c] ** 2).sum() / c.sum()
-    return {"weight": kept} | {
+    scores = {
+        name: np.tile(score, (log.n_users, 1))
+        for name, score in scores.items()
+    } | {
+        name: alike @ ease(rows, penalty[name])
+        for name, rows in tables.items()
+    }
+    found = {
         name: {
-            "looks": above(
-                s[user, item], clicked, (day >= 35) & (day < 42)
-            ),
-            "clean": above(s[user, item], clicked, day >= 42),
+            "looks": judged(score, 35, 42),
+            "clean": judged(score, 42, 49),
         }
-        for name, s in scores.items()
+        for name, score in scores.items()
     }
+    for name, chosen in penalty.items():
+        found[name]["penalty"] = chosen
+    return found | {"weight": w.sum() ** 2 / (w**2).sum() / c.sum()}
 
 
-def ease(table, penalty=100.0):
+def ease(table, penalty):
     gram = (table.T @ table).toarray()
     gram[np.diag_indices_from(gram)] += penalty
     inverse = linalg.inv(gram)
