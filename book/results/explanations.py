@@ -39,7 +39,9 @@ SEEDS = [0, 1, 2, 3, 4]
 DAY, WINDOW = 64, 28
 TEACH, ASKED, TOLD, COPIES = 1_024, 2_000, 500, 20
 MASKS, LOCAL = 128, 60  # of a local surrogate; users who get one
+STEPS = 16  # of every integral
 LENGTH = 48  # tokens
+TEN, MOST = 10, 8  # a list; cells that are deleted at most
 END = FIRST_DAY + DAY
 GOODS = laws.CATALOGUE
 ORDER = np.argsort(GOODS.position)
@@ -99,9 +101,11 @@ def run(seed):
     )
     touch["local linear fit"]["fidelity"] = local[1]
     nothing = {"nothing": 0.0}
+    buying = Asked(model, target, head="buy")
     cells = {
         "rule": points(rules(histories, target)),
         "touch": touch,
+        "buy": points(by_gradients(buying, histories, nothing)),
         "untrained": points(
             by_gradients(
                 Asked(network(seed + 1_000), target), histories, nothing
@@ -119,6 +123,7 @@ def run(seed):
         "floor": explain.chance(cause, clicked).top.mean(),
         "cells": cells,
         "tokens": of_tokens(seed, learn, asked, buyers, needed),
+        "deletion": deleted(model, image[earnest], wanted[earnest], dice),
         "changes": changes(asked, model, image, earnest, needed, wanted),
         "sentences": sentences(asked, model, image, kind, wanted),
     }
@@ -192,11 +197,11 @@ def network(seed, lessons=None, epochs=3, size=32):
 
 
 class Asked:
-    def __init__(self, model, target):
+    def __init__(self, model, target, head="touch"):
         self.target = target
 
         def log_odds(image, target):
-            chance = model(image, training=False)["touch"]
+            chance = model(image, training=False)[head]
             chance = tf.gather(chance, target, batch_dims=1)
             return tf.math.log(chance) - tf.math.log1p(-chance)
 
@@ -219,7 +224,7 @@ class Asked:
         return self._slope(image, self.target).numpy()
 
 
-def by_gradients(ask, histories, baselines, steps=16):
+def by_gradients(ask, histories, baselines):
     slope = ask.gradient(histories)
     found = {
         "size of the gradient": abs(slope).sum(axis=3),
@@ -227,7 +232,7 @@ def by_gradients(ask, histories, baselines, steps=16):
     }
     for name, baseline in baselines.items():
         found[f"integrated, from {name}"] = explain.integrated_gradients(
-            ask.gradient, histories, baseline, steps=steps
+            ask.gradient, histories, baseline, steps=STEPS
         ).sum(axis=3)
     return found
 
@@ -236,6 +241,39 @@ def spread(values, number):
     flat = number.reshape(len(number), -1)
     found = np.take_along_axis(values, np.maximum(flat, 0), axis=1)
     return np.where(flat >= 0, found, 0).reshape(number.shape)
+
+
+def deleted(model, histories, target, dice):
+    """Share no longer among the first ten, of those that were, by cells deleted."""
+
+    def rank_of_target(image, users):
+        found = model.predict(image, batch_size=250, verbose=0)["touch"]
+        own = np.take_along_axis(found, target[users][:, None], axis=1)
+        return (found > own).sum(axis=1)
+
+    listed = rank_of_target(histories, np.arange(len(histories))) < TEN
+    histories, target = histories[listed], target[listed]
+    clicked = histories[..., 0] > 0
+    number = np.cumsum(clicked.reshape(len(clicked), -1), axis=1) - 1
+    number = np.where(clicked, number.reshape(clicked.shape), -1)
+    ask = Asked(model, target)
+    orders = {
+        "as occlusion says": spread(
+            explain.occlusion(ask.answer, histories, number), number
+        ),
+        "near and late": rules(histories, target)["near and late"],
+        "at random": dice.random(clicked.shape),
+    }
+    gone = {"users": int(listed.sum())}
+    for name, order in orders.items():
+        ranks = explain.deletion(
+            rank_of_target,
+            histories,
+            np.where(clicked, order, -np.inf),
+            range(MOST + 1),
+        )
+        gone[name] = (ranks >= TEN).mean(axis=0)
+    return gone
 
 
 def local_fit(ask, histories, number, dice):
@@ -280,7 +318,11 @@ def own_terms(taught, histories, target):
 
 
 def of_tokens(seed, learn, asked, buyers, needed):
-    """Pointing of attention, gradient and leave-one-out, and agreement with the last."""
+    """Pointing of attention, gradient and leave-one-out, and agreement with the last.
+
+    The last is asked three times: with its sign, by its size, and by how far the whole forecast
+    moves (KL); the last two of the sizes of the explanations, so that attention is asked fairly.
+    """
     past = splits.past(learn.log, END)
     recent = past.events["time"].to_numpy() >= END - WINDOW
     half = past.events["user"].to_numpy() < TEACH // 2
@@ -316,10 +358,13 @@ def of_tokens(seed, learn, asked, buyers, needed):
     tokens, days, cause = tokens[fits], days[fits], cause[fits, 1:]
     what, read = needed[buyers[fits]].astype(np.int32), tokens[:, 1:]
 
-    def answer(tokens):
+    def forecast(tokens):
+        """Log-chances of what comes next (users, categories)."""
         logits = net.logits(tokens).numpy().astype(float)
-        total = np.logaddexp.reduce(logits, axis=1)
-        return logit(np.exp(logits[np.arange(len(what)), what] - total))
+        return logits - np.logaddexp.reduce(logits, axis=1)[:, None]
+
+    def answer(forecast):
+        return logit(np.exp(forecast[np.arange(len(what)), what]))
 
     x = net.table.numpy()[read] * net.width**0.5
     parts = np.array(block.look(block.norms[0](x)))
@@ -336,12 +381,12 @@ def of_tokens(seed, learn, asked, buyers, needed):
         found = tf.nn.log_softmax(net._logits(last))
         found = tf.reduce_sum(tf.gather(found, what, batch_dims=1))
     slope = np.array(tf.reduce_sum(tape.gradient(found, x) * x, axis=2))
-    left_out = answer(read)[:, None] - np.transpose(
-        [
-            answer(np.delete(tokens, k, axis=1))
-            for k in range(1, LENGTH + 1)
-        ]
-    )
+    whole, left_out, moved = forecast(read), [], []
+    for k in range(1, LENGTH + 1):
+        other = forecast(np.delete(tokens, k, axis=1))
+        left_out.append(answer(whole) - answer(other))
+        moved.append((np.exp(whole) * (whole - other)).sum(axis=1))
+    left_out, moved = np.transpose(left_out), np.transpose(moved)
     far = abs(GOODS.position[read - 1] - GOODS.position[what][:, None])
     explanations = {
         "attention": np.array(keras.ops.softmax(match, -1)).mean(axis=1),
@@ -356,8 +401,13 @@ def of_tokens(seed, learn, asked, buyers, needed):
         table[name] = {
             n: f.mean() for n, f in zip(("AUC", "share", "top"), scores)
         }
-        together = (ranked(found) * ranked(left_out)).sum(axis=1)
-        table[name]["with leave one out"] = together.mean()
+        for other, pair in {
+            "with leave one out": (found, left_out),
+            "with its size": (abs(found), abs(left_out)),
+            "with the whole forecast's change": (abs(found), moved),
+        }.items():
+            one, two = map(ranked, pair)
+            table[name][other] = (one * two).sum(axis=1).mean()
     return table
 
 
@@ -443,7 +493,7 @@ def sentences(asked, model, image, kind, wanted):
     shown = model.predict(seen, batch_size=250, verbose=0)["touch"]
     shown = shown.argmax(axis=1).astype(np.int32)
     found = explain.integrated_gradients(
-        Asked(model, shown).gradient, seen, steps=8
+        Asked(model, shown).gradient, seen, steps=STEPS
     )[:, -7:].sum(axis=(1, 3))
     names = {
         "itself": shown,
