@@ -26,7 +26,7 @@ MODULES = [
     "recsys_evo.prepare.images",
     "recsys_evo.prepare.splits",
 ]
-SEEDS = [0]  # of the network, of chance, and of the bootstrap
+SEEDS = [0, 1, 2]  # of the training, of chance, and of the bootstrap
 
 AHEAD = 7
 END = np.datetime64("2011-11-25")  # the week that is asked begins here
