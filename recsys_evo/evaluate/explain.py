@@ -119,9 +119,13 @@ def deletion(predict, images, score, counts, *, baseline=0.0):
     Returns
     -------
     float64 (users, steps), the answers.
+
+    Raises
+    ------
+    ValueError for a `score` of another shape.
     """
     images, score = np.asarray(images), np.asarray(score, float)
-    flat = _rows("score", score, score.shape)
+    flat = _rows("score", score, images.shape[: score.ndim])
     place = np.argsort(np.argsort(-flat, axis=1, kind="stable"), axis=1)
     users, answers = np.arange(len(images)), []
     for count in counts:

@@ -134,6 +134,10 @@ class TestDeletion:
         left = deletion(lambda x, u: x.sum((1, 2)), images, score, [0, 1, 2, 9])
         assert left.tolist() == [[1123, 1111, 1100, 1100]]
 
+    def test_says_what_score_will_not_do(self):
+        with pytest.raises(ValueError, match=r"`score` .*\(2, 4\)"):
+            deletion(lambda x, u: x.sum((1, 2)), np.ones((2, 3, 2)), np.ones((2, 4)), [1])
+
     def test_of_an_additive_answer_the_right_order_falls_fastest(self, rng):
         images, weight = rng.random((3, 12)), rng.random((3, 12))
 
